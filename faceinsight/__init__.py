@@ -1,0 +1,1 @@
+"""FaceInsight: face question answering where the camera is."""

@@ -1,0 +1,50 @@
+"""Attribute head: the labels' text features against the pooled visual feature."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from .config import AttributeConfig
+
+
+class AttributeHead(nn.Module):
+    """logit_i = scale * cos(v, t_i) + bias_i, v the projected visual feature, t_i the projected text of label i.
+
+    `text_features` is T^0: [L, text_width], the mean of the language model's input embeddings over each label's
+    prompt, computed once (`set_text_features`). The correlation constraint (CCM) acts between T^0 and t: see
+    `label_features`, the one place where labels may learn of each other.
+    """
+
+    def __init__(self, config: AttributeConfig, vision_width: int, segmentation_width: int):
+        super().__init__()
+        count = len(config.prompts)
+        self.visual = nn.Linear(vision_width, config.width)
+        self.segmentation = nn.Linear(segmentation_width, config.width, bias=False)
+        self.text = nn.Linear(config.text_width, config.width)
+        self.scale = nn.Parameter(torch.tensor(math.log(10.0)))
+        self.bias = nn.Parameter(torch.zeros(count))
+        self.register_buffer("text_features", torch.zeros(count, config.text_width))
+
+    def set_text_features(self, features: Tensor) -> None:
+        """features: [L, text_width]; standardised so that every backbone starts at the same scale."""
+        features = features - features.mean(0)
+        self.text_features.copy_(features / features.std())
+
+    def label_features(self) -> Tensor:
+        """T^l: [L, width], constant at inference."""
+        return self.text(self.text_features)
+
+    def forward(self, visual: Tensor, segmentation: Tensor | None) -> Tensor:
+        """visual: F_v [B, N, vision_width]; segmentation: F_s [B, M, segmentation_width] or None.
+
+        Returns logits [B, L] float32.
+        """
+        pooled = self.visual(visual.mean(1))
+        if segmentation is not None:
+            pooled = pooled + self.segmentation(segmentation.mean(1))
+        pooled = nn.functional.normalize(pooled, dim=-1)
+        labels = nn.functional.normalize(self.label_features(), dim=-1)
+        return self.scale.exp() * pooled @ labels.T + self.bias

@@ -1,0 +1,43 @@
+"""Makes a Hugging Face model from a BackboneConfig, and turns raw pixels into its input."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoConfig
+
+from .config import BackboneConfig
+
+
+def build(auto_class, config: BackboneConfig, weights: bool) -> nn.Module:
+    """auto_class: AutoModel, AutoModelForCausalLM, ...
+
+    weights: load those of `config.name` (a local directory or a hub id); False builds the architecture alone,
+    because the weights come from our own checkpoint.
+    """
+    if config.name and weights:
+        return auto_class.from_pretrained(config.name, torch_dtype=torch.float32)
+    return auto_class.from_config(AutoConfig.for_model(config.model_type, **config.config))
+
+
+def resolve(config: BackboneConfig) -> BackboneConfig:
+    """The same backbone with its whole Hugging Face config written out, so that a checkpoint needs no other source."""
+    if config.config or not config.name:
+        return config
+    import dataclasses
+
+    found = AutoConfig.from_pretrained(config.name)
+    return dataclasses.replace(config, model_type=found.model_type, config=found.to_diff_dict())
+
+
+class Normalize(nn.Module):
+    """uint8 pixels [B, S, S, 3] RGB -> float32 [B, 3, S, S], normalised. Inside the model, so engines take raw bytes."""
+
+    def __init__(self, mean, std):
+        super().__init__()
+        scale = 1 / (255 * torch.tensor(std, dtype=torch.float32))
+        self.register_buffer("scale", scale.view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("shift", (torch.tensor(mean) * 255 * scale).view(1, 3, 1, 1), persistent=False)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return pixels.permute(0, 3, 1, 2).float() * self.scale - self.shift

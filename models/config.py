@@ -1,0 +1,138 @@
+"""Frozen configs, one per sub-network. The defaults are the shipped model, nano: this file is its spec sheet."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from faceinsight.runtime.errors import InputError
+from faceinsight.runtime.labels import ATTRIBUTES, PARSE_CLASSES
+
+
+@dataclass(frozen=True)
+class BackboneConfig:
+    """A Hugging Face model: either `name` (a local directory or a hub id) or `model_type` + `config` for a new one.
+
+    config: keyword arguments of the Hugging Face config class of `model_type`.
+    size: side of the square crop in pixels (0 for a language model). mean, std: per channel, for pixels in [0, 1].
+    """
+
+    model_type: str
+    config: dict = field(default_factory=dict)
+    name: str | None = None
+    size: int = 0
+    mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    std: tuple[float, float, float] = (0.25, 0.25, 0.25)
+
+
+@dataclass(frozen=True)
+class SegmentationConfig:
+    """The ViT over the parse map. cell: pixels whose class fractions are averaged into one input pixel of the ViT."""
+
+    size: int = 160
+    cell: int = 8
+    patch: int = 4
+    hidden: int = 96
+    layers: int = 2
+    heads: int = 4
+
+
+@dataclass(frozen=True)
+class AttributeConfig:
+    """Labels' text features against the pooled visual feature.
+
+    width: dimensions of the shared space. text_width: dimensions of T^0, the language model's hidden size.
+    """
+
+    width: int = 128
+    text_width: int = 256
+    prompts: tuple[str, ...] = tuple(attribute.prompt for attribute in ATTRIBUTES)
+
+
+_NANO_PARSER = BackboneConfig(
+    "segformer",
+    {
+        "depths": [1, 1, 2, 1],
+        "hidden_sizes": [16, 32, 64, 128],
+        "num_attention_heads": [1, 1, 2, 4],
+        "decoder_hidden_size": 64,
+        "drop_path_rate": 0.0,
+        "classifier_dropout_prob": 0.0,
+        "num_labels": len(PARSE_CLASSES),
+    },
+    size=160,
+)
+_NANO_VISION = BackboneConfig(
+    "regnet",
+    {
+        "embedding_size": 32,
+        "hidden_sizes": [48, 96, 192, 384],
+        "depths": [1, 2, 4, 2],
+        "groups_width": 16,
+        "layer_type": "x",
+    },
+    size=160,
+)
+_NANO_LANGUAGE = BackboneConfig(
+    "llama",
+    {
+        "vocab_size": 1536,
+        "hidden_size": 256,
+        "intermediate_size": 640,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 64,
+        "max_position_embeddings": 512,
+        "tie_word_embeddings": True,
+        "bos_token_id": 0,
+        "eos_token_id": 1,
+        "pad_token_id": 2,
+    },
+)
+
+
+@dataclass(frozen=True)
+class FaceInsightConfig:
+    """The whole model. context: KV cache length in tokens that bundles are built with."""
+
+    parser: BackboneConfig = _NANO_PARSER
+    vision: BackboneConfig = _NANO_VISION
+    segmentation: SegmentationConfig = SegmentationConfig()
+    attributes: AttributeConfig = AttributeConfig()
+    language: BackboneConfig = _NANO_LANGUAGE
+    context: int = 384
+
+    def to_json(self) -> str:
+        return json.dumps(dataclasses.asdict(self), indent=1)
+
+    @classmethod
+    def from_json(cls, text: str, where: str = "config") -> FaceInsightConfig:
+        """Raises InputError naming `where` when the JSON is not a FaceInsight config."""
+        try:
+            data = json.loads(text)
+            return cls(
+                parser=_backbone(data["parser"]),
+                vision=_backbone(data["vision"]),
+                segmentation=SegmentationConfig(**data["segmentation"]),
+                attributes=AttributeConfig(
+                    **(data["attributes"] | {"prompts": tuple(data["attributes"]["prompts"])})
+                ),
+                language=_backbone(data["language"]),
+                context=data["context"],
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(f"{where} is not a FaceInsight config: {error!r}") from error
+
+    @classmethod
+    def load(cls, directory: str | Path) -> FaceInsightConfig:
+        path = Path(directory) / "config.json"
+        if not path.is_file():
+            raise InputError(f"{directory} is not a model directory: config.json is missing")
+        return cls.from_json(path.read_text(encoding="utf-8"), str(path))
+
+
+def _backbone(data: dict) -> BackboneConfig:
+    return BackboneConfig(**(data | {"mean": tuple(data["mean"]), "std": tuple(data["std"])}))

@@ -1,0 +1,35 @@
+"""Vision encoder: face crop -> patch features F_v (LLaVA: penultimate layer, no class token)."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from transformers import AutoModel
+
+from .backbone import Normalize, build
+from .config import BackboneConfig
+
+
+class VisionEncoder(nn.Module):
+    """Any Hugging Face image backbone.
+
+    A transformer (CLIP, SigLIP, DINOv2, ViT) gives the tokens of its penultimate layer without the class token; a
+    convolutional backbone gives its last feature map, one token a cell.
+    """
+
+    def __init__(self, config: BackboneConfig, weights: bool = True):
+        super().__init__()
+        self.normalize = Normalize(config.mean, config.std)
+        model = build(AutoModel, config, weights)
+        self.backbone = getattr(model, "vision_model", model)
+        hf = self.backbone.config
+        self.convolutional = not hasattr(hf, "num_hidden_layers")
+        self.width = hf.hidden_sizes[-1] if self.convolutional else hf.hidden_size
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """pixels: [B, S, S, 3] uint8 RGB. Returns F_v: [B, N, width] float32."""
+        pixel_values = self.normalize(pixels)
+        if self.convolutional:
+            return self.backbone(pixel_values).last_hidden_state.flatten(2).transpose(1, 2)
+        tokens = self.backbone(pixel_values, output_hidden_states=True).hidden_states[-2]
+        size, patch = pixels.shape[1], self.backbone.config.patch_size
+        return tokens[:, tokens.shape[1] - (size // patch) ** 2 :]

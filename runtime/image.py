@@ -1,0 +1,148 @@
+"""Images in, face crops out. The only place where pixels are decoded, turned upright and cropped."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from pathlib import Path
+
+import numpy as np
+
+from .errors import InputError
+
+MAX_PIXELS = 100_000_000
+CROP_HEIGHTS = 1.9
+"""Side of the square crop in face heights (hairline to chin)."""
+CROP_SHIFT = 0.10
+"""The crop's centre lies this many face heights above the face box's centre, so that hair and hat are inside."""
+
+
+def load_image(source) -> np.ndarray:
+    """Decodes an image to HxWx3 uint8 RGB, upright.
+
+    source: a path, encoded bytes, a PIL image, or an array: HxWx3 uint8 RGB, HxWx4 RGBA, HxW grey, uint8 or uint16.
+    EXIF rotation is applied, transparency is laid on white, 16-bit values are scaled to 8 bits, CMYK is converted.
+    Raises InputError for anything that cannot be read whole.
+    """
+    if isinstance(source, np.ndarray):
+        return _from_array(source)
+    if hasattr(source, "convert") and hasattr(source, "getexif"):
+        return _from_pil(source, "the PIL image")
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return _decode(io.BytesIO(bytes(source)), "the image bytes")
+    if isinstance(source, (str, Path)):
+        path = Path(source)
+        if path.is_dir():
+            raise InputError(f"{path} is a directory; give an image file (JPEG, PNG, WebP, BMP or TIFF)")
+        if not path.is_file():
+            raise InputError(f"no such image file: {path}")
+        return _decode(path, str(path))
+    raise InputError(f"cannot read an image from {type(source).__name__}; give a path, bytes, a PIL image or an array")
+
+
+def _decode(file, name: str) -> np.ndarray:
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(file) as image:
+                return _from_pil(image, name)
+    except InputError:
+        raise
+    except UnidentifiedImageError as error:
+        raise InputError(f"{name} is not an image this build can read (JPEG, PNG, WebP, BMP or TIFF)") from error
+    except Image.DecompressionBombError as error:
+        raise InputError(f"{name} has too many pixels; the limit is {MAX_PIXELS // 10**6} megapixels") from error
+    except Exception as error:  # a damaged file makes Pillow's decoders raise nearly anything
+        raise InputError(f"{name} is damaged or cut short: {error}") from error
+
+
+def _from_pil(image, name: str) -> np.ndarray:
+    from PIL import ImageOps
+
+    if image.width * image.height > MAX_PIXELS:
+        raise InputError(
+            f"{name} has {image.width}x{image.height} pixels; the limit is {MAX_PIXELS // 10**6} megapixels"
+        )
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I;16") or image.mode in ("I", "F"):
+        return _from_array(np.asarray(image))
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        return _from_array(np.asarray(image.convert("RGBA")))
+    return np.ascontiguousarray(np.asarray(image.convert("RGB")))
+
+
+def _from_array(array: np.ndarray) -> np.ndarray:
+    if array.ndim not in (2, 3) or 0 in array.shape or (array.ndim == 3 and array.shape[2] not in (1, 3, 4)):
+        raise InputError(f"an image array must be HxW, HxWx3 or HxWx4, not of shape {array.shape}")
+    if array.dtype in (np.uint16, np.int32):
+        # a 16-bit file may reach us widened to 32 bits
+        array = (np.clip(array, 0, 65535) >> 8).astype(np.uint8)
+    if array.dtype != np.uint8:
+        raise InputError(f"an image array must be uint8 (0-255) or uint16, not {array.dtype}")
+    if array.ndim == 2 or array.shape[2] == 1:
+        array = np.repeat(array.reshape(*array.shape[:2], 1), 3, axis=2)
+    if array.shape[2] == 4:
+        alpha = array[..., 3:].astype(np.uint16)
+        array = ((array[..., :3] * alpha + 255 * (255 - alpha)) // 255).astype(np.uint8)
+    return np.ascontiguousarray(array)
+
+
+def crop_matrix(box, size: int) -> np.ndarray:
+    """The 2x3 float64 affine map from image pixels to crop pixels.
+
+    box: xyxy in pixels around the face, hairline to chin. size: side of the square crop in pixels.
+    """
+    x0, y0, x1, y1 = (float(v) for v in box)
+    height = y1 - y0
+    scale = size / (CROP_HEIGHTS * height)
+    centre_x, centre_y = (x0 + x1) / 2, (y0 + y1) / 2 - CROP_SHIFT * height
+    return np.array([[scale, 0, size / 2 - scale * centre_x], [0, scale, size / 2 - scale * centre_y]])
+
+
+def warp(image: np.ndarray, matrix: np.ndarray, size: int, nearest: bool = False) -> np.ndarray:
+    """Samples a size x size crop of an HxW[x3] uint8 image; outside of the image its border is repeated.
+
+    When the crop is a strong reduction the source is first averaged down, so that it does not alias.
+    """
+    import cv2
+
+    flags = cv2.INTER_NEAREST if nearest else cv2.INTER_LINEAR
+    scale = float(np.hypot(matrix[0, 0], matrix[1, 0]))
+    if scale < 0.5 and not nearest:
+        image, matrix = _reduce(image, matrix, size)
+    return cv2.warpAffine(image, matrix, (size, size), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+
+
+def _reduce(image: np.ndarray, matrix: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Cuts out the crop's surroundings and averages them down to within a factor of two of the crop's scale."""
+    import cv2
+
+    linear, offset = matrix[:, :2], matrix[:, 2]
+    corners = np.linalg.solve(linear, (np.array([[0, 0], [size, 0], [0, size], [size, size]]) - offset).T).T
+    height, width = image.shape[:2]
+    x0, y0 = np.clip(np.floor(corners.min(0)).astype(int) - 2, 0, (width - 1, height - 1))
+    x1, y1 = np.clip(np.ceil(corners.max(0)).astype(int) + 2, (x0 + 1, y0 + 1), (width, height))
+    part = image[y0:y1, x0:x1]
+    factor = float(np.hypot(matrix[0, 0], matrix[1, 0])) * 1.5
+    new_width, new_height = max(1, round(part.shape[1] * factor)), max(1, round(part.shape[0] * factor))
+    small = cv2.resize(part, (new_width, new_height), interpolation=cv2.INTER_AREA)
+    fx, fy = new_width / part.shape[1], new_height / part.shape[0]
+    # pixel centres: source = (small + 0.5) / f - 0.5 + corner
+    back = np.array([[1 / fx, 0, 0.5 / fx - 0.5 + x0], [0, 1 / fy, 0.5 / fy - 0.5 + y0], [0, 0, 1]])
+    return small, np.vstack([matrix, [0, 0, 1]])[:2] @ back
+
+
+def check_box(box, image: np.ndarray) -> tuple[float, float, float, float]:
+    """Returns the box (xyxy, pixels) as floats; raises InputError when it is empty or outside of the image."""
+    height, width = image.shape[:2]
+    try:
+        x0, y0, x1, y1 = (float(v) for v in box)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"box must be four numbers (x0, y0, x1, y1) in pixels, not {box!r}") from error
+    if not np.isfinite([x0, y0, x1, y1]).all() or x1 - x0 < 1 or y1 - y0 < 1:
+        raise InputError(f"box {box} is empty; give (x0, y0, x1, y1) in pixels with x1 > x0 and y1 > y0")
+    if x1 <= 0 or y1 <= 0 or x0 >= width or y0 >= height or max(x1 - x0, y1 - y0) > 4 * max(width, height):
+        raise InputError(f"box {box} lies outside of the image, which is {width}x{height} pixels")
+    return x0, y0, x1, y1

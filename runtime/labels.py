@@ -1,0 +1,110 @@
+"""The one vocabulary: attributes a face can have, how they group into labels, and the parse map's classes.
+
+An *attribute* is one binary output of the attribute head ("Gray_Hair": 0.91). A *label* is what a person would
+write in a table: a flag ("Eyeglasses": True) or one value of a group of attributes ("Hair_Color": "gray").
+Names follow CelebA where CelebA has the attribute.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+PARSE_CLASSES = (
+    "background", "skin", "nose", "eye_g", "l_eye", "r_eye", "l_brow", "r_brow", "l_ear", "r_ear",
+    "mouth", "u_lip", "l_lip", "hair", "hat", "ear_r", "neck_l", "neck", "cloth",
+)  # fmt: skip
+"""CelebAMask-HQ's official order; `l_` is the subject's left. The index is the value in a parse map."""
+
+IGNORE = 255
+"""Parse-map value of pixels whose class is not known (training masks only)."""
+
+
+@dataclass(frozen=True)
+class Attribute:
+    """One binary output of the attribute head.
+
+    name: CelebA's name where it has one.
+    prompt: the label's text, from which its text feature T^0 is computed.
+    regions: parse classes the attribute is visible in (the evidence shown with an answer).
+    words: lower-case stems that speak of this attribute in an answer.
+    """
+
+    name: str
+    prompt: str
+    regions: tuple[str, ...]
+    words: tuple[str, ...]
+
+
+_FACE = ("skin", "nose", "l_eye", "r_eye", "l_brow", "r_brow", "u_lip", "l_lip", "mouth")
+_MOUTH = ("u_lip", "l_lip", "mouth")
+_HAIR = ("hair",)
+
+ATTRIBUTES = (
+    Attribute("Male", "a man's face", _FACE, ("man", "woman", "male", "female")),
+    Attribute("Age_0_34", "a young face, under 35 years", _FACE, ("year", "old", "young", "age")),
+    Attribute("Age_35_49", "a face between 35 and 49 years", _FACE, ("year", "old", "young", "age")),
+    Attribute("Age_50_64", "a face between 50 and 64 years", _FACE, ("year", "old", "young", "age")),
+    Attribute("Age_65_Plus", "an old face, 65 years or more", _FACE, ("year", "old", "young", "age")),
+    Attribute("Eyeglasses", "a face with eyeglasses", ("eye_g", "l_eye", "r_eye"), ("glasses",)),
+    Attribute("Smiling", "a smiling face", _MOUTH, ("smil", "neutral")),
+    Attribute("Teeth_Visible", "a face with visible teeth", _MOUTH, ("teeth",)),
+    Attribute("Mustache", "a face with a mustache", ("u_lip", "skin"), ("mustache", "facial hair", "clean-shaven")),
+    Attribute("Beard", "a face with a beard", ("skin", "l_lip"), ("beard", "facial hair", "clean-shaven")),
+    Attribute("Bald", "a bald head", ("skin", "hair"), ("bald",)),
+    Attribute("Receding_Hairline", "a receding hairline", ("skin", "hair"), ("hairline",)),
+    Attribute("Black_Hair", "black hair", _HAIR, ("black", "hair is")),
+    Attribute("Brown_Hair", "brown hair", _HAIR, ("brown", "hair is")),
+    Attribute("Blond_Hair", "blond hair", _HAIR, ("blond", "hair is")),
+    Attribute("Red_Hair", "red hair", _HAIR, ("red ", "red.", "hair is")),
+    Attribute("Gray_Hair", "gray hair", _HAIR, ("gray", "hair is")),
+    Attribute("White_Hair", "white hair", _HAIR, ("white", "hair is")),
+    Attribute("Long_Hair", "long hair", _HAIR, ("long", "short")),
+    Attribute("Wearing_Hat", "a person who wears a hat", ("hat",), ("hat",)),
+    Attribute("Wearing_Necktie", "a person who wears a necktie", ("cloth", "neck"), ("necktie",)),
+)
+NAMES = tuple(attribute.name for attribute in ATTRIBUTES)
+
+GROUPS = {
+    "Gender": {"male": "Male", "female": None},
+    "Age": {"0-34": "Age_0_34", "35-49": "Age_35_49", "50-64": "Age_50_64", "65+": "Age_65_Plus"},
+    "Hair_Color": {
+        "black": "Black_Hair", "brown": "Brown_Hair", "blond": "Blond_Hair",
+        "red": "Red_Hair", "gray": "Gray_Hair", "white": "White_Hair",
+    },
+}  # fmt: skip
+"""Label -> value -> the attribute that is 1 for it. None: the value that holds when the others are 0."""
+
+_GROUPED = {name for values in GROUPS.values() for name in values.values()}
+FLAGS = tuple(name for name in NAMES if name not in _GROUPED)
+"""Labels that are plain yes/no attributes."""
+
+LABELS = (*GROUPS, *FLAGS)
+
+
+def labels_from_assignment(assignment: dict[str, bool]) -> dict[str, str | bool]:
+    """Turns a consistent assignment {attribute: bool} into labels {"Gender": "male", "Eyeglasses": False, ...}."""
+    labels: dict[str, str | bool] = {}
+    for label, values in GROUPS.items():
+        chosen = [value for value, name in values.items() if name is not None and assignment[name]]
+        default = [value for value, name in values.items() if name is None]
+        labels[label] = (chosen or default)[0]
+    return labels | {name: bool(assignment[name]) for name in FLAGS}
+
+
+def assignment_from_labels(labels: dict[str, str | bool | None]) -> dict[str, bool | None]:
+    """The inverse; an absent or None label gives None for each of its attributes (not known)."""
+    assignment: dict[str, bool | None] = {}
+    for label, values in GROUPS.items():
+        value = labels.get(label)
+        for candidate, name in values.items():
+            if name is not None:
+                assignment[name] = None if value is None else candidate == value
+    assignment |= {name: labels.get(name) for name in FLAGS}
+    return {name: assignment[name] for name in NAMES}
+
+
+def mentioned(text: str) -> tuple[str, ...]:
+    """Names of the attributes that an answer's text speaks of; all of them when it names none."""
+    text = text.lower()
+    found = tuple(a.name for a in ATTRIBUTES if any(word in text for word in a.words))
+    return found or NAMES

@@ -1,0 +1,56 @@
+"""Packaging: each top-level folder is the sub-package `faceinsight.<folder>`."""
+
+from pathlib import Path
+
+from setuptools import setup
+
+FOLDERS = ("runtime", "models", "models/data", "models/training", "calibration", "build_engines", "benchmarks")
+
+BUILD = [
+    "torch>=2.6",
+    "transformers>=5",
+    "safetensors",
+    "onnx>=1.20",
+    "onnxscript",
+    "onnx-graphsurgeon>=0.6",
+    "onnxslim",
+]
+TRAIN = [*BUILD, "accelerate", "peft", "tensorboard"]
+DEMO = ["scikit-image"]
+
+setup(
+    name="faceinsight",
+    version="0.1.0",
+    description="Face question answering where the camera is",
+    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.10",
+    packages=["faceinsight", *(f"faceinsight.{folder.replace('/', '.')}" for folder in FOLDERS)],
+    package_dir={"faceinsight": "faceinsight", **{f"faceinsight.{f.replace('/', '.')}": f for f in FOLDERS}},
+    package_data={
+        "faceinsight.runtime": ["nano/*"],
+        "faceinsight.models": ["nano/*"],
+        "faceinsight.models.training": ["recipes/*.toml"],
+        "faceinsight.benchmarks": ["*.json"],
+    },
+    install_requires=[
+        "numpy",
+        "onnxruntime>=1.23",
+        "tokenizers>=0.21",
+        "opencv-python-headless>=4.10,<5",
+        "pillow>=10",
+        "typer>=0.15",
+        "rich>=13",
+    ],
+    extras_require={
+        "build": BUILD,
+        "train": TRAIN,
+        "tensorrt": ["tensorrt", "pycuda"],
+        "tensorrt-rtx": ["tensorrt-rtx", "pycuda"],
+        "tensorrt-llm": ["tensorrt-llm"],
+        "demo": DEMO,
+        "test": [*TRAIN, *DEMO, "pytest", "hypothesis", "ruff"],
+    },
+    entry_points={"console_scripts": ["faceinsight = faceinsight.cli:main"]},
+)
