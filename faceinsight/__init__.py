@@ -1,1 +1,12 @@
-"""FaceInsight: face question answering where the camera is."""
+"""FaceInsight: face question answering where the camera is.
+
+from faceinsight import FaceInsight
+model = FaceInsight.load()
+face = model.perceive("photo.jpg")
+print(model.ask(face, "Is she wearing glasses?").text)
+"""
+
+from faceinsight.runtime.errors import BundleError, FaceInsightError, InputError, NoFaceError
+from faceinsight.runtime.pipeline import Answer, Face, FaceInsight
+
+__all__ = ["Answer", "BundleError", "Face", "FaceInsight", "FaceInsightError", "InputError", "NoFaceError"]

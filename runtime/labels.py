@@ -7,6 +7,7 @@ Names follow CelebA where CelebA has the attribute.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 PARSE_CLASSES = (
@@ -26,7 +27,7 @@ class Attribute:
     name: CelebA's name where it has one.
     prompt: the label's text, from which its text feature T^0 is computed.
     regions: parse classes the attribute is visible in (the evidence shown with an answer).
-    words: lower-case stems that speak of this attribute in an answer.
+    words: regular expressions, from a word's start, that speak of this attribute in a lower-case answer.
     """
 
     name: str
@@ -40,7 +41,7 @@ _MOUTH = ("u_lip", "l_lip", "mouth")
 _HAIR = ("hair",)
 
 ATTRIBUTES = (
-    Attribute("Male", "a man's face", _FACE, ("man", "woman", "male", "female")),
+    Attribute("Male", "a man's face", _FACE, (r"man\b", "woman", r"male\b", "female")),
     Attribute("Age_0_34", "a young face, under 35 years", _FACE, ("year", "old", "young", "age")),
     Attribute("Age_35_49", "a face between 35 and 49 years", _FACE, ("year", "old", "young", "age")),
     Attribute("Age_50_64", "a face between 50 and 64 years", _FACE, ("year", "old", "young", "age")),
@@ -55,11 +56,11 @@ ATTRIBUTES = (
     Attribute("Black_Hair", "black hair", _HAIR, ("black", "hair is")),
     Attribute("Brown_Hair", "brown hair", _HAIR, ("brown", "hair is")),
     Attribute("Blond_Hair", "blond hair", _HAIR, ("blond", "hair is")),
-    Attribute("Red_Hair", "red hair", _HAIR, ("red ", "red.", "hair is")),
+    Attribute("Red_Hair", "red hair", _HAIR, (r"red\b", "hair is")),
     Attribute("Gray_Hair", "gray hair", _HAIR, ("gray", "hair is")),
     Attribute("White_Hair", "white hair", _HAIR, ("white", "hair is")),
     Attribute("Long_Hair", "long hair", _HAIR, ("long", "short")),
-    Attribute("Wearing_Hat", "a person who wears a hat", ("hat",), ("hat",)),
+    Attribute("Wearing_Hat", "a person who wears a hat", ("hat",), (r"hat\b",)),
     Attribute("Wearing_Necktie", "a person who wears a necktie", ("cloth", "neck"), ("necktie",)),
 )
 NAMES = tuple(attribute.name for attribute in ATTRIBUTES)
@@ -104,7 +105,6 @@ def assignment_from_labels(labels: dict[str, str | bool | None]) -> dict[str, bo
 
 
 def mentioned(text: str) -> tuple[str, ...]:
-    """Names of the attributes that an answer's text speaks of; all of them when it names none."""
+    """Names of the attributes that an answer's text speaks of; none for a refusal."""
     text = text.lower()
-    found = tuple(a.name for a in ATTRIBUTES if any(word in text for word in a.words))
-    return found or NAMES
+    return tuple(a.name for a in ATTRIBUTES if re.search(rf"\b(?:{'|'.join(a.words)})", text))

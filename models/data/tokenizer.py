@@ -1,0 +1,43 @@
+"""nano's own tokenizer: byte-level BPE over the generated questions, answers and fact lines."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+
+import numpy as np
+
+from faceinsight.runtime.prompt import PromptTemplate
+
+from .questions import exchanges
+from .synthetic import sample_labels
+
+SPECIAL = ("<bos>", "<eos>", "<pad>", "<q>", "<a>")
+
+
+def corpus(template: PromptTemplate, count: int, seed: int = 0) -> Iterator[str]:
+    """`count` faces' worth of fact lines, questions and answers."""
+    rng, draw = random.Random(seed), np.random.default_rng(seed)
+    for _ in range(count):
+        labels = sample_labels(draw)
+        yield template.facts(labels)
+        for item in exchanges(labels, rng, 6):
+            yield template.normalise(item.question)
+            yield item.answer
+
+
+def train_tokenizer(template: PromptTemplate, vocab_size: int, count: int = 6000, seed: int = 0) -> str:
+    """Returns the content of tokenizer.json."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=list(SPECIAL),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(corpus(template, count, seed), trainer)
+    return tokenizer.to_str()

@@ -1,0 +1,112 @@
+"""FaceInsight, whole: parser, vision encoder, segmentation encoder, projectors, attribute head, language model.
+
+The four exported stages are `parser`, `vision`, `fusion` and `language`; each is one module here, so that a stage's
+ONNX graph and its PyTorch reference are the same code.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from faceinsight.runtime.errors import InputError
+
+from .attributes import AttributeHead
+from .backbone import resolve
+from .config import FaceInsightConfig
+from .language_model import LanguageModel
+from .parser import FaceParser
+from .projector import Projector
+from .segmentation import SegmentationEncoder
+from .vision import VisionEncoder
+
+WEIGHTS = "model.safetensors"
+TOKENIZER = "tokenizer.json"
+
+
+class Fusion(nn.Module):
+    """Segmentation encoder, both projectors and the attribute head: all that follows the two encoders of pixels."""
+
+    def __init__(self, config: FaceInsightConfig, vision_width: int, language_width: int):
+        super().__init__()
+        self.segmentation = SegmentationEncoder(config.segmentation)
+        self.vision_projector = Projector(vision_width, language_width)
+        self.segmentation_projector = Projector(self.segmentation.width, language_width)
+        self.head = AttributeHead(config.attributes, vision_width, self.segmentation.width)
+
+    def attributes(self, features: Tensor, parse_map: Tensor) -> Tensor:
+        """Attribute logits [B, L]."""
+        return self.head(features, self.segmentation(parse_map))
+
+    def forward(self, features: Tensor, parse_map: Tensor) -> tuple[Tensor, Tensor]:
+        """features: F_v [B, N, C]; parse_map: [B, S, S] uint8.
+
+        Returns visual_tokens [B, N + M, language width] (image first, then segmentation) and the attribute
+        probabilities [B, L] in [0, 1].
+        """
+        parts = self.segmentation(parse_map)
+        tokens = torch.cat([self.vision_projector(features), self.segmentation_projector(parts)], dim=1)
+        return tokens, self.head(features, parts).sigmoid()
+
+
+class FaceInsightModel(nn.Module):
+    """The PyTorch model. `tokenizer_json` is the tokenizer's file content, kept with the weights."""
+
+    def __init__(self, config: FaceInsightConfig, weights: bool = True):
+        """weights: load the backbones that `config` names from their own source."""
+        super().__init__()
+        self.config = dataclasses.replace(
+            config, parser=resolve(config.parser), vision=resolve(config.vision), language=resolve(config.language)
+        )
+        self.parser = FaceParser(config.parser, weights)
+        self.vision = VisionEncoder(config.vision, weights)
+        self.language = LanguageModel(config.language, weights)
+        self.fusion = Fusion(config, self.vision.width, self.language.width)
+        self.tokenizer_json = ""
+
+    @torch.no_grad()
+    def perceive(self, parser_pixels: Tensor, vision_pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """uint8 crops [B, S, S, 3] for each encoder. Returns parse maps, visual tokens, attribute probabilities."""
+        parse_map = self.parser(parser_pixels)
+        return parse_map, *self.fusion(self.vision(vision_pixels), parse_map)
+
+    def save_pretrained(self, directory: str | Path) -> None:
+        """Writes config.json, model.safetensors and tokenizer.json; each file appears whole or not at all."""
+        directory = Path(directory)
+        directory.mkdir(parents=True, exist_ok=True)
+        seen: set[int] = set()
+        state = {}
+        for name, value in self.state_dict().items():
+            if value.data_ptr() not in seen or value.numel() == 0:
+                state[name] = value.contiguous()
+            seen.add(value.data_ptr())
+        beside = directory / (WEIGHTS + ".tmp")
+        save_file(state, beside)
+        os.replace(beside, directory / WEIGHTS)
+        (directory / "config.json").write_text(self.config.to_json(), encoding="utf-8")
+        (directory / TOKENIZER).write_text(self.tokenizer_json, encoding="utf-8")
+
+    @classmethod
+    def from_pretrained(cls, directory: str | Path) -> FaceInsightModel:
+        """Loads what `save_pretrained` wrote; raises InputError naming what is missing or does not fit."""
+        directory = Path(directory)
+        config = FaceInsightConfig.load(directory)
+        for name in (WEIGHTS, TOKENIZER):
+            if not (directory / name).is_file():
+                raise InputError(f"{directory} is not a whole model directory: {name} is missing")
+        model = cls(config, weights=False)
+        try:
+            state = load_file(directory / WEIGHTS)
+            missing, unexpected = model.load_state_dict(state, strict=False)
+        except Exception as error:
+            raise InputError(f"{directory / WEIGHTS} cannot be loaded into this config: {error}") from error
+        tied = {name for name in missing if name.endswith("lm_head.weight")}
+        if set(missing) - tied or unexpected:
+            raise InputError(f"{directory / WEIGHTS} does not fit its config: missing {missing}, unexpected {unexpected}")
+        model.tokenizer_json = (directory / TOKENIZER).read_text(encoding="utf-8")
+        return model.eval()

@@ -1,0 +1,193 @@
+"""Instruction tuning: the language model learns to answer from the visual tokens and the facts.
+
+One sequence holds one face's prefix and several exchanges; each exchange sees the prefix and itself only, with
+positions that restart after the prefix. That is exactly what the runtime does when it reuses a face's prefix.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from faceinsight.models.data.portraits import Portraits
+from faceinsight.models.data.questions import exchanges
+from faceinsight.models.data.synthetic import sample_labels
+from faceinsight.models.faceinsight import FaceInsightModel
+from faceinsight.runtime.labels import NAMES, labels_from_assignment
+from faceinsight.runtime.prompt import Prompter
+from faceinsight.runtime.rules import consistent_assignment
+
+from .faces import FaceBatches
+from .trainer import Schedule, fit, progress_bar
+
+
+@dataclass(frozen=True)
+class Instruction:
+    """exchanges: questions a sequence. invented: share of faces whose facts are random (the facts decide, so the
+    model must read them). blind: share without facts, answered from the visual tokens alone."""
+
+    exchanges: int = 6
+    invented: float = 0.5
+    blind: float = 0.15
+    faces: int = 6000
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Encoded faces. features: [n, N, C] float16, parts: [n, M, D] float16, labels: [n] of complete labels."""
+
+    features: Tensor
+    parts: Tensor
+    labels: list[dict] = field(repr=False)
+
+
+@torch.no_grad()
+def encode_gallery(model: FaceInsightModel, train: Portraits | None, count: int, synthetic: float, seed: int) -> Gallery:
+    """Encodes `count` augmented faces once; labels that are not known are filled in by the attribute head."""
+    model.eval()
+    batches = FaceBatches(train, 50, model.config.vision.size, synthetic, seed + 1, occlude=False)
+    features, parts, labels = [], [], []
+    steps = max(1, count // batches.batch)
+    with progress_bar("encode faces", steps) as advance:
+        for step in range(steps):
+            batch = batches(step)
+            visual = model.vision(batch["pixels"])
+            part = model.fusion.segmentation(model.parser(batch["pixels"]))
+            predicted = model.fusion.head(visual, part).sigmoid()
+            known = torch.where(batch["targets"].isnan(), predicted, batch["targets"])
+            labels += [complete_labels(row) for row in known.tolist()]
+            features.append(visual.half())
+            parts.append(part.half())
+            advance({})
+    return Gallery(torch.cat(features), torch.cat(parts), labels)
+
+
+def complete_labels(probabilities: list[float]) -> dict[str, str | bool]:
+    """The most probable labels that obey every rule. probabilities: [L] in the order of NAMES."""
+    return labels_from_assignment(consistent_assignment(dict(zip(NAMES, probabilities, strict=True))))
+
+
+@dataclass(frozen=True)
+class ExchangeBatches:
+    """A pure function of the step: packed sequences with their mask, positions and targets."""
+
+    gallery: Gallery
+    prompter: Prompter
+    batch: int
+    settings: Instruction
+    visual_count: int
+    seed: int = 0
+
+    def __call__(self, step: int) -> dict[str, Tensor]:
+        rng = random.Random(f"{self.seed}/{step}")
+        draw = np.random.default_rng((self.seed, 3, step))
+        chosen = [rng.randrange(len(self.gallery.labels)) for _ in range(self.batch)]
+        sequences = [self._sequence(index, rng, draw) for index in chosen]
+        return pack(sequences, self.prompter) | {
+            "features": self.gallery.features[chosen],
+            "parts": self.gallery.parts[chosen],
+        }
+
+    def _sequence(self, index: int, rng: random.Random, draw: np.random.Generator):
+        """(prefix ids, [(question ids, answer ids)])"""
+        kind = rng.random()
+        labels = sample_labels(draw) if kind < self.settings.invented else self.gallery.labels[index]
+        facts = {} if kind > 1 - self.settings.blind else labels
+        prefix = self.prompter.prefix(facts, self.visual_count)
+        pairs = []
+        for item in exchanges(labels, rng, self.settings.exchanges):
+            answer = [*self.prompter.encode(item.answer), self.prompter.stop_id]
+            pairs.append((self.prompter.question(item.question, 200), answer))
+        return prefix, pairs
+
+
+def pack(sequences, prompter: Prompter) -> dict[str, Tensor]:
+    """ids [B, T], positions [B, T], mask [B, 1, T, T] bool (True: may be seen), targets [B, T] (-100: no loss).
+
+    targets[t] is the token that follows position t inside of an answer.
+    """
+    length = max(len(prefix) + sum(len(q) + len(a) - 1 for q, a in pairs) for prefix, pairs in sequences)
+    shape = (len(sequences), length)
+    ids, positions = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
+    segments, targets = np.full(shape, -1, np.int64), np.full(shape, -100, np.int64)
+    for row, (prefix, pairs) in enumerate(sequences):
+        at = len(prefix)
+        ids[row, :at], positions[row, :at], segments[row, :at] = prefix, np.arange(at), 0
+        for number, (question, answer) in enumerate(pairs, start=1):
+            tokens = [*question, *answer[:-1]]
+            end = at + len(tokens)
+            ids[row, at:end] = tokens
+            positions[row, at:end] = len(prefix) + np.arange(len(tokens))
+            segments[row, at:end] = number
+            targets[row, at + len(question) - 1 : end] = answer
+            at = end
+    segment = torch.from_numpy(segments)
+    same = segment[:, :, None] == segment[:, None, :]
+    prefix_seen = (segment == 0)[:, None, :]
+    causal = torch.ones(length, length).tril().bool()
+    mask = (same | prefix_seen) & causal
+    return {
+        "ids": torch.from_numpy(ids),
+        "positions": torch.from_numpy(positions),
+        "mask": mask[:, None],
+        "targets": torch.from_numpy(targets),
+    }
+
+
+class Speaker(nn.Module):
+    """What instruction tuning trains: both projectors and the language model."""
+
+    def __init__(self, model: FaceInsightModel):
+        super().__init__()
+        self.vision_projector = model.fusion.vision_projector
+        self.segmentation_projector = model.fusion.segmentation_projector
+        self.language = model.language
+
+    def forward(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Logits at the positions that have a target, [K, vocab], and those targets [K]."""
+        visual = torch.cat(
+            [self.vision_projector(batch["features"].float()), self.segmentation_projector(batch["parts"].float())], 1
+        )
+        backbone = self.language.backbone
+        embeds = self.language.embed(batch["ids"], visual)
+        bias = torch.zeros(batch["mask"].shape, dtype=embeds.dtype).masked_fill(~batch["mask"], -1e9)
+        hidden = backbone.model(
+            inputs_embeds=embeds, attention_mask=bias, position_ids=batch["positions"], use_cache=False
+        ).last_hidden_state
+        wanted = batch["targets"] != -100
+        return backbone.lm_head(hidden[wanted]), batch["targets"][wanted]
+
+
+def train_instruct(
+    model: FaceInsightModel,
+    prompter: Prompter,
+    gallery: Gallery,
+    settings: Instruction,
+    schedule: Schedule,
+    out: Path,
+) -> None:
+    """Next-token loss on the answers; everything but projectors and language model stays as it is."""
+    speaker = Speaker(model)
+    visual_count = gallery.features.shape[1] + gallery.parts.shape[1]
+    batches = ExchangeBatches(gallery, prompter, schedule.batch, settings, visual_count, schedule.seed)
+    held_out = ExchangeBatches(gallery, prompter, 48, settings, visual_count, schedule.seed + 1000)
+
+    def loss(batch):
+        logits, targets = speaker(batch)
+        return F.cross_entropy(logits.float(), targets), {}
+
+    @torch.no_grad()
+    def validate():
+        logits, targets = speaker(held_out(0))
+        return {
+            "token_accuracy": round(float((logits.argmax(-1) == targets).float().mean()), 4),
+            "val_loss": round(float(F.cross_entropy(logits.float(), targets)), 4),
+        }
+
+    fit("instruct", speaker, batches, loss, schedule, out, validate)

@@ -1,0 +1,123 @@
+"""Prefill and decode over a KV cache that is updated in place. Token ids only: nothing here knows of text or faces.
+
+A face's cache holds its prefix once; every question is written after the prefix and forgotten by moving the position
+back, so a second question costs only its own tokens.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from .engine import Engine
+from .errors import FaceInsightError
+
+
+@dataclass(frozen=True)
+class CacheShape:
+    """Of one sequence: layers x (key, value) of [1, kv_heads, context, head_dim] float32."""
+
+    layers: int
+    kv_heads: int
+    head_dim: int
+    context: int
+
+    def tensors(self) -> dict[str, tuple[int, ...]]:
+        shape = (1, self.kv_heads, self.context, self.head_dim)
+        return {f"past_{kind}_{layer}": shape for layer in range(self.layers) for kind in ("key", "value")}
+
+
+@dataclass
+class Cache:
+    """KV cache of one face. prefix: number of tokens that all questions share (0: nothing is in it yet)."""
+
+    buffers: dict
+    prefix: int = 0
+    turn: int = 0
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """temperature 0 is greedy; otherwise softmax(logits / temperature) drawn with `seed`."""
+
+    temperature: float = 0.0
+    seed: int | None = None
+    max_tokens: int = 96
+
+
+@dataclass
+class Usage:
+    """Filled while generating. ttft_ms: from the call to the first token."""
+
+    prompt_tokens: int = 0
+    tokens: int = 0
+    ttft_ms: float = 0.0
+    decode_ms: float = 0.0
+    finished: bool = False
+    _start: float = field(default_factory=time.perf_counter)
+
+
+class Decoder:
+    """The language engine with its caches."""
+
+    def __init__(self, engine: Engine, shape: CacheShape, stop_id: int):
+        self.engine, self.shape, self.stop_id = engine, shape, stop_id
+
+    def new_cache(self) -> Cache:
+        return Cache(self.engine.allocate(self.shape.tensors()))
+
+    def generate(
+        self,
+        cache: Cache,
+        prefix: list[int],
+        question: list[int],
+        visual_tokens: np.ndarray,
+        sampling: Sampling,
+        usage: Usage,
+    ) -> Iterator[int]:
+        """Yields token ids up to the stop token (not yielded), `max_tokens` or the end of the context.
+
+        prefix: the face's ids, computed only if the cache does not hold them yet. visual_tokens: [1, N, H] float32.
+        Only the newest question on a cache may go on: an older iterator raises FaceInsightError.
+        """
+        cache.turn += 1
+        turn = cache.turn
+        rng = np.random.default_rng(sampling.seed) if sampling.temperature > 0 else None
+        usage.prompt_tokens = len(prefix) + len(question)
+        fresh = question if cache.prefix else [*prefix, *question]
+        position = cache.prefix
+        cache.prefix = 0  # a failed prefill leaves no prefix behind
+        token = self._step(cache, fresh, position, visual_tokens, sampling, rng)
+        cache.prefix = len(prefix)
+        position += len(fresh)
+        usage.ttft_ms = (time.perf_counter() - usage._start) * 1e3
+        started = time.perf_counter()
+        while token != self.stop_id:
+            usage.tokens += 1
+            usage.decode_ms = (time.perf_counter() - started) * 1e3
+            yield token
+            if usage.tokens == sampling.max_tokens or position == self.shape.context:
+                return
+            if cache.turn != turn:
+                raise FaceInsightError("another question was asked about this face before this answer ended; ask again")
+            token = self._step(cache, [token], position, visual_tokens, sampling, rng)
+            position += 1
+        usage.decode_ms = (time.perf_counter() - started) * 1e3
+        usage.finished = True
+
+    def _step(self, cache, ids, position, visual_tokens, sampling, rng) -> int:
+        """Runs `ids` from `position` on; returns the next token's id."""
+        feeds = {
+            "input_ids": np.array([ids], np.int64),
+            "visual_tokens": visual_tokens,
+            "position": np.array([position], np.int64),
+        }
+        if rng is None:
+            return int(self.engine.run_in_place(feeds, cache.buffers, ("next_token",))["next_token"][0])
+        logits = self.engine.run_in_place(feeds, cache.buffers, ("logits",))["logits"][0].astype(np.float64)
+        logits = logits / sampling.temperature
+        weights = np.exp(logits - logits.max())
+        return int(rng.choice(len(weights), p=weights / weights.sum()))

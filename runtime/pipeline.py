@@ -1,0 +1,256 @@
+"""The chain: frame -> face box -> crop -> {parser, vision} -> fusion -> prefill -> decode -> answer."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from .bundle import NANO, Bundle, read_bundle
+from .detect import Box, CascadeDetector
+from .engine import Engine, OnnxEngine
+from .errors import BundleError, InputError, NoFaceError
+from .generate import Cache, CacheShape, Decoder, Sampling, Usage
+from .image import check_box, crop_matrix, load_image, warp
+from .labels import ATTRIBUTES, GROUPS, PARSE_CLASSES, labels_from_assignment, mentioned
+from .prompt import Prompter
+from .rules import consistent_assignment
+
+
+@dataclass(frozen=True)
+class Face:
+    """A perceived face: ask as many questions about it as you like, it is encoded once.
+
+    box: xyxy in image pixels, hairline to chin. crop_box: the square the model saw, xyxy in image pixels.
+    attributes: {CelebA name: probability in [0, 1]}. labels: the most probable labels that obey every rule.
+    parse_map: HxW uint8 over the crop, values index runtime.labels.PARSE_CLASSES. timings: {"parser_ms": ...}.
+    """
+
+    box: Box
+    crop_box: Box
+    attributes: dict[str, float]
+    labels: dict[str, str | bool]
+    parse_map: np.ndarray
+    timings: dict[str, float]
+    visual_tokens: np.ndarray = field(repr=False)
+    _cache: list[Cache] = field(default_factory=list, repr=False)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """text: the answer. attributes: probabilities of what the text speaks of. regions: parse classes it rests on.
+
+    confidence: least probability, in [0, 1], of a value that the text states; None for a refusal. timings: {"ttft_ms": ..., ...}.
+    tokens: generated. face: the face asked about.
+    """
+
+    text: str
+    attributes: dict[str, float]
+    regions: tuple[str, ...]
+    confidence: float | None
+    timings: dict[str, float]
+    tokens: int
+    face: Face = field(repr=False)
+
+
+class FaceInsight:
+    """A loaded bundle. Thread-safe for different faces; one face answers one question at a time."""
+
+    def __init__(self, bundle: Bundle, device: str = "cpu", threads: int | None = None, detector=None):
+        """Use `load`. detector: image (HxWx3 uint8 RGB) -> xyxy boxes, largest first; default OpenCV's cascades."""
+        provider = _provider(bundle, device)
+        threads = threads or os.cpu_count() or 1
+        manifest = bundle.manifest
+        # parser and vision encoder run side by side, so they share the cores
+        share = max(1, threads // 2)
+        counts = {"parser": share, "vision": share, "fusion": threads, "language": threads}
+        self._engines: dict[str, Engine] = {
+            stage: OnnxEngine(bundle.files[stage], count, provider) for stage, count in counts.items()
+        }
+        self._side_by_side = ThreadPoolExecutor(1) if threads > 1 else None
+        self.bundle = bundle
+        self.detector = detector or CascadeDetector()
+        self._sizes = manifest["sizes"]
+        self._rules = bundle.rules
+        language = manifest["language"]
+        tokenizer = bundle.files["tokenizer"].decode("utf-8")
+        self._prompter = Prompter(tokenizer, bundle.template, language["vocab_size"])
+        shape = CacheShape(*(language[key] for key in ("layers", "kv_heads", "head_dim", "context")))
+        self._decoder = Decoder(self._engines["language"], shape, self._prompter.stop_id)
+
+    @classmethod
+    def load(
+        cls, bundle: str | Path | None = None, device: str = "cpu", threads: int | None = None, detector=None
+    ) -> FaceInsight:
+        """Loads a bundle directory; the bundled nano when none is given.
+
+        device: "cpu", or "cuda:0" for a bundle made for it. threads: CPU threads, default all.
+        Raises BundleError for a missing, damaged or foreign bundle.
+        """
+        return cls(read_bundle(NANO if bundle is None else bundle), device, threads, detector)
+
+    def perceive(self, image, box: Box | None = None) -> Face:
+        """Perceives one face: the largest, or the one in `box` (xyxy in pixels, hairline to chin).
+
+        image: path, bytes, PIL image, or HxWx3 uint8 RGB array. Raises InputError, NoFaceError.
+        """
+        start = time.perf_counter()
+        pixels = load_image(image)
+        loaded = time.perf_counter()
+        boxes = [check_box(box, pixels)] if box is not None else self._detect(pixels)[:1]
+        timings = {"load_ms": (loaded - start) * 1e3, "detect_ms": (time.perf_counter() - loaded) * 1e3}
+        return self._perceive(pixels, boxes, timings)[0]
+
+    def perceive_all(self, image) -> list[Face]:
+        """Every face in the frame, perceived as one batch, largest first. Raises InputError, NoFaceError."""
+        start = time.perf_counter()
+        pixels = load_image(image)
+        loaded = time.perf_counter()
+        boxes = self._detect(pixels)
+        timings = {"load_ms": (loaded - start) * 1e3, "detect_ms": (time.perf_counter() - loaded) * 1e3}
+        return self._perceive(pixels, boxes, timings)
+
+    def ask(self, face, question: str, box: Box | None = None, **sampling) -> Answer:
+        """Answers a question about a face, or about the largest face (or `box`) of an image.
+
+        sampling: temperature (0 is greedy), seed, max_tokens. Raises InputError for an unusable question.
+        """
+        self._prompter.template.normalise(question)  # a bad question must not cost a perception
+        face = self._as_face(face, box)
+        usage = Usage()
+        text = self._prompter.decode(list(self._generate(face, question, Sampling(**sampling), usage))).strip()
+        return self._answer(face, text, usage)
+
+    def stream(self, face, question: str, box: Box | None = None, **sampling) -> Iterator[str]:
+        """Like `ask`, in pieces of text as they are decoded."""
+        self._prompter.template.normalise(question)
+        face = self._as_face(face, box)
+        ids: list[int] = []
+        sent = ""
+        for token in self._generate(face, question, Sampling(**sampling), Usage()):
+            ids.append(token)
+            text = self._prompter.decode(ids).lstrip()
+            # an unfinished multi-byte character decodes to the replacement character
+            if not text.endswith("\ufffd") and len(text) > len(sent):
+                yield text[len(sent) :]
+                sent = text
+
+    def _as_face(self, face, box: Box | None) -> Face:
+        if isinstance(face, Face):
+            if box is not None:
+                raise InputError("a box goes with an image; this face was already perceived")
+            return face
+        return self.perceive(face, box)
+
+    def _detect(self, pixels: np.ndarray) -> list[Box]:
+        boxes = self.detector(pixels)
+        if not boxes:
+            height, width = pixels.shape[:2]
+            raise NoFaceError(
+                f"no face found in the {width}x{height} image; use a picture with a frontal face of at least "
+                "60 pixels, or say where it is with box (x0, y0, x1, y1)"
+            )
+        return boxes
+
+    def _perceive(self, pixels: np.ndarray, boxes: list[Box], timings: dict[str, float]) -> list[Face]:
+        start = time.perf_counter()
+        crops = {
+            size: np.stack([warp(pixels, crop_matrix(box, size), size) for box in boxes])
+            for size in set(self._sizes.values())
+        }
+        cropped = time.perf_counter()
+        parse_map, features, stage_ms = self._encode(crops[self._sizes["parser"]], crops[self._sizes["vision"]])
+        encoded = time.perf_counter()
+        fused = self._engines["fusion"].run({"features": features, "parse_map": parse_map})
+        done = time.perf_counter()
+        timings = timings | {"crop_ms": (cropped - start) * 1e3} | stage_ms | {"fusion_ms": (done - encoded) * 1e3}
+        timings["perceive_ms"] = sum(timings[k] for k in ("load_ms", "detect_ms")) + (done - start) * 1e3
+        return [
+            self._face(box, parse_map[i], fused["visual_tokens"][i : i + 1], fused["probabilities"][i], timings)
+            for i, box in enumerate(boxes)
+        ]
+
+    def _encode(self, parser_pixels: np.ndarray, vision_pixels: np.ndarray):
+        """Parse maps, features and each stage's own time; the two encoders run side by side where cores allow."""
+
+        def timed(stage, pixels, output):
+            start = time.perf_counter()
+            value = self._engines[stage].run({"pixels": pixels})[output]
+            return value, (time.perf_counter() - start) * 1e3
+
+        if self._side_by_side:
+            pending = self._side_by_side.submit(timed, "parser", parser_pixels, "parse_map")
+            features, vision_ms = timed("vision", vision_pixels, "features")
+            parse_map, parser_ms = pending.result()
+        else:
+            parse_map, parser_ms = timed("parser", parser_pixels, "parse_map")
+            features, vision_ms = timed("vision", vision_pixels, "features")
+        return parse_map, features, {"parser_ms": parser_ms, "vision_ms": vision_ms}
+
+    def _face(self, box, parse_map, visual_tokens, probabilities, timings) -> Face:
+        names = self.bundle.manifest["attributes"]
+        attributes = {name: float(p) for name, p in zip(names, probabilities, strict=True)}
+        labels = labels_from_assignment(consistent_assignment(attributes, self._rules))
+        inverse = np.linalg.inv(np.vstack([crop_matrix(box, 1), [0, 0, 1]]))
+        crop_box = tuple(float(v) for corner in ((0, 0, 1), (1, 1, 1)) for v in (inverse @ corner)[:2])
+        return Face(
+            tuple(float(v) for v in box), crop_box, attributes, labels, parse_map, dict(timings), visual_tokens
+        )
+
+    def _generate(self, face: Face, question: str, sampling: Sampling, usage: Usage) -> Iterator[int]:
+        if not face._cache:
+            face._cache.append(self._decoder.new_cache())
+        prefix = self._prompter.prefix(face.labels, face.visual_tokens.shape[1])
+        room = self._decoder.shape.context - len(prefix) - sampling.max_tokens
+        ids = self._prompter.question(question, room)
+        return self._decoder.generate(face._cache[0], prefix, ids, face.visual_tokens, sampling, usage)
+
+    def _answer(self, face: Face, text: str, usage: Usage) -> Answer:
+        names = mentioned(text)
+        attributes = {name: face.attributes[name] for name in names if name in face.attributes}
+        present = {PARSE_CLASSES[i] for i in np.unique(face.parse_map)}
+        regions = {region for a in ATTRIBUTES if a.name in attributes for region in a.regions}
+        timings = {
+            "ttft_ms": usage.ttft_ms,
+            "decode_ms": usage.decode_ms,
+            "total_ms": usage.ttft_ms + usage.decode_ms,
+        }
+        return Answer(
+            text,
+            attributes,
+            tuple(name for name in PARSE_CLASSES if name in regions & present),
+            _confidence(face, attributes),
+            face.timings | timings,
+            usage.tokens,
+            face,
+        )
+
+
+def _confidence(face: Face, attributes: dict[str, float]) -> float | None:
+    """Least probability of an assigned value among `attributes`; of a group only the chosen value counts."""
+    chosen = {name for label, values in GROUPS.items() if (name := values[face.labels[label]]) is not None}
+    grouped = {name for label, values in GROUPS.items() if None not in values.values() for name in values.values()}
+    values = [
+        p if name in chosen or face.labels.get(name) else 1 - p
+        for name, p in attributes.items()
+        if name in chosen or name not in grouped
+    ]
+    return min(values, default=None)
+
+
+def _provider(bundle: Bundle, device: str) -> str:
+    kind = device.split(":")[0]
+    if kind not in ("cpu", "cuda"):
+        raise InputError(f"unknown device {device!r}; use cpu or cuda:0")
+    if bundle.target != kind:
+        raise BundleError(
+            f"{bundle.directory} was built for the target {bundle.target!r}, which does not run on device {device!r}; "
+            f"build one with `faceinsight build --target {kind}`"
+        )
+    return "CPUExecutionProvider"

@@ -1,0 +1,94 @@
+"""What the language model reads: visual tokens, the facts (the consistent labels in words), the question."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .errors import InputError
+
+_FACTS = {
+    "Gender": "gender",
+    "Age": "age",
+    "Hair_Color": "hair",
+    "Eyeglasses": "eyeglasses",
+    "Smiling": "smiling",
+    "Teeth_Visible": "teeth",
+    "Mustache": "mustache",
+    "Beard": "beard",
+    "Bald": "bald",
+    "Receding_Hairline": "receding",
+    "Long_Hair": "long",
+    "Wearing_Hat": "hat",
+    "Wearing_Necktie": "necktie",
+}
+
+
+@dataclass(frozen=True)
+class PromptTemplate:
+    """Text around the parts; data of the bundle, so each language model has its own.
+
+    prefix: contains {visual} once and {facts} once; what one face's questions share. question: contains {question}.
+    lowercase: questions are lower-cased (a small tokenizer knows no other). stop: token that ends an answer.
+    """
+
+    prefix: str = "<bos>{visual}{facts}"
+    question: str = "<q>{question}<a>"
+    fact_separator: str = " "
+    lowercase: bool = True
+    stop: str = "<eos>"
+
+    def facts(self, labels: dict[str, str | bool]) -> str:
+        """labels (runtime.labels) in words: "gender female age 35-49 hair brown eyeglasses no ..."."""
+        words = (f"{_FACTS[name]} {_value(value)}" for name, value in labels.items() if name in _FACTS)
+        return self.fact_separator.join(words)
+
+    def normalise(self, question: str) -> str:
+        """One line, single spaces. Raises InputError for an empty question."""
+        if not isinstance(question, str):
+            raise InputError(f"a question is text, not {type(question).__name__}")
+        question = " ".join(question.split())
+        if not any(ch.isalnum() for ch in question):
+            raise InputError('the question is empty; ask for example "Is this person smiling?"')
+        return question.lower() if self.lowercase else question
+
+
+class Prompter:
+    """Turns faces and questions into token ids, and token ids into text."""
+
+    def __init__(self, tokenizer_json: str, template: PromptTemplate, vocab_size: int):
+        from tokenizers import Tokenizer
+
+        self._tokenizer = Tokenizer.from_str(tokenizer_json)
+        self.template = template
+        self.vocab_size = vocab_size
+        self.stop_id = self._tokenizer.token_to_id(template.stop)
+        if self.stop_id is None:
+            raise InputError(f"the tokenizer has no token {template.stop!r}, which the prompt template ends answers with")
+
+    def encode(self, text: str) -> list[int]:
+        return self._tokenizer.encode(text, add_special_tokens=False).ids
+
+    def decode(self, ids: list[int]) -> str:
+        return self._tokenizer.decode(ids, skip_special_tokens=True)
+
+    def prefix(self, labels: dict[str, str | bool], visual_count: int) -> list[int]:
+        """Ids shared by all questions about a face; ids from vocab_size up stand for its visual tokens."""
+        before, after = self.template.prefix.split("{visual}")
+        visual = range(self.vocab_size, self.vocab_size + visual_count)
+        return self.encode(before) + list(visual) + self.encode(after.replace("{facts}", self.template.facts(labels)))
+
+    def question(self, question: str, room: int) -> list[int]:
+        """Ids of one question; raises InputError when they are more than `room`."""
+        text = self.template.normalise(question)
+        # a special token's spelling in a question is text, never control
+        for token in self._tokenizer.get_added_tokens_decoder().values():
+            if token.special:
+                text = text.replace(token.content, " ")
+        ids = self.encode(self.template.question.replace("{question}", text))
+        if len(ids) > room:
+            raise InputError(f"the question has {len(ids)} tokens; there is room for {room}: ask a shorter one")
+        return ids
+
+
+def _value(value: str | bool) -> str:
+    return value if isinstance(value, str) else ("yes" if value else "no")
