@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from faceinsight.models.attributes import AttributeHead
 from faceinsight.models.data.portraits import Portraits
+from faceinsight.models.faceinsight import FaceInsightModel
 from faceinsight.models.parser import FaceParser
 from faceinsight.models.vision import VisionEncoder
 from faceinsight.runtime.labels import IGNORE, NAMES, PARSE_CLASSES
@@ -124,3 +125,58 @@ def train_vision(
         return {"balanced": float(np.mean(list(scores.values())))} | {k: round(v, 4) for k, v in scores.items()}
 
     fit("vision", learner, batches, loss, schedule, out, validate if val else None)
+
+
+class AlignmentLearner(nn.Module):
+    """Vision encoder, segmentation encoder and attribute head; the parser only looks."""
+
+    def __init__(self, model: FaceInsightModel):
+        super().__init__()
+        self.vision, self.segmentation, self.head = model.vision, model.fusion.segmentation, model.fusion.head
+
+    def forward(self, pixels: Tensor, parse_map: Tensor) -> Tensor:
+        return self.head(self.vision(pixels), self.segmentation(parse_map))
+
+
+def train_alignment(
+    model: FaceInsightModel,
+    train: Portraits | None,
+    val: Portraits | None,
+    schedule: Schedule,
+    synthetic: float,
+    out: Path,
+    tune_vision: bool,
+) -> None:
+    """L_bce over both modalities: trains the segmentation encoder and the attribute head.
+
+    tune_vision: also trains the vision encoder (a small one that has just been trained itself); else it is frozen.
+    """
+    size = model.config.vision.size
+    learner = AlignmentLearner(model)
+    model.vision.requires_grad_(tune_vision)
+    batches = FaceBatches(train, schedule.batch, size, synthetic, schedule.seed + 7)
+    weights = label_weights(batches(0)["targets"].numpy() if train is None else train.targets)
+    held_out = nominal_pixels(val, size)[0] if val else None
+
+    def loss(batch):
+        with torch.no_grad():
+            parse_map = model.parser(batch["pixels"])
+        return attribute_loss(learner(batch["pixels"], parse_map), batch["targets"], weights), {}
+
+    @torch.no_grad()
+    def validate():
+        logits = torch.cat([learner(part, model.parser(part)) for part in held_out.split(50)])
+        scores = balanced_accuracy(logits, val.targets)
+        return {"balanced": float(np.mean(list(scores.values())))} | {k: round(v, 4) for k, v in scores.items()}
+
+    model.parser.eval()
+    fit("alignment", learner, batches, loss, schedule, out, validate if val else None)
+    model.vision.requires_grad_(True)
+
+
+@torch.no_grad()
+def set_text_features(model: FaceInsightModel, encode) -> None:
+    """T^0: the mean of the language model's input embeddings over each label's prompt. encode: text -> ids."""
+    table = model.language.backbone.get_input_embeddings().weight
+    rows = [table[torch.tensor(encode(prompt))].mean(0) for prompt in model.config.attributes.prompts]
+    model.fusion.head.set_text_features(torch.stack(rows))

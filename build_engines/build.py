@@ -1,0 +1,194 @@
+"""A model directory becomes a bundle: export, calibrate, quantise, verify every stage against PyTorch, write."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+
+from faceinsight.calibration.faces import read_crops
+from faceinsight.calibration.ranges import Ranges, activation_ranges, load_ranges, save_ranges
+from faceinsight.models.config import FaceInsightConfig
+from faceinsight.models.data.augment import crop_pair, nominal_matrix
+from faceinsight.models.data.synthetic import generate
+from faceinsight.models.faceinsight import WEIGHTS, FaceInsightModel
+from faceinsight.runtime.bundle import FORMAT_VERSION, write_bundle
+from faceinsight.runtime.errors import InputError
+from faceinsight.runtime.labels import NAMES
+from faceinsight.runtime.prompt import PromptTemplate
+from faceinsight.runtime.rules import RULES
+
+from .language import language_graph
+from .quantize import quantize_w8a8
+from .verify import verify
+from .vision import stage_graph
+
+VISION_STAGES = ("parser", "vision", "fusion")
+CHECKED_FACES = 16
+
+
+def build_bundle(
+    model_dir: str | Path | None,
+    out: str | Path,
+    target: str = "cpu",
+    precision: str = "int8",
+    calibration: str | Path | None = None,
+) -> dict:
+    """Builds the bundle of a model directory (the bundled nano if None) in `out`; returns its manifest.
+
+    precision: "int8" (W8A8 for parser, vision and fusion, INT8 weights for the language model) or "fp32".
+    calibration: a folder of images or a scales file; nano's own scales file serves the bundled nano.
+    Raises InputError for a missing calibration or one of another model.
+    """
+    if target != "cpu":
+        raise InputError(f"unknown target {target!r}; this version builds: cpu")
+    model_dir = Path(model_dir or _bundled())
+    model = FaceInsightModel.from_pretrained(model_dir)
+    digest = model_hash(model_dir)
+    graphs: dict[str, onnx.ModelProto] = {stage: stage_graph(model, stage) for stage in VISION_STAGES}
+    crops = _rendered_crops(model.config, CHECKED_FACES)
+    if precision == "int8":
+        ranges, crops = _ranges(model, model_dir, digest, graphs, calibration, crops)
+        graphs = {stage: quantize_w8a8(graph, ranges[stage]) for stage, graph in graphs.items()}
+    elif precision != "fp32":
+        raise InputError(f"unknown precision {precision!r}; use int8 or fp32")
+    graphs["language"] = language_graph(model.language, model.config.context, "int8" if precision == "int8" else None)
+    contents = {stage: graph.SerializeToString(deterministic=True) for stage, graph in graphs.items()}
+    checks = verify(model, contents, {name: items[:CHECKED_FACES] for name, items in crops.items()})
+    manifest = _manifest(model, digest, target, precision, contents, checks)
+    files = {entry["file"]: contents[stage] for stage, entry in manifest["stages"].items()}
+    files[manifest["tokenizer"]["file"]] = model.tokenizer_json.encode("utf-8")
+    write_bundle(out, manifest, files)
+    return manifest
+
+
+def calibrate_model(model_dir: str | Path | None, images: str | Path, out: str | Path, limit: int = 256) -> int:
+    """Measures activation ranges on a folder of images and writes the scales file; returns the number of faces."""
+    model_dir = Path(model_dir or _bundled())
+    model = FaceInsightModel.from_pretrained(model_dir)
+    crops = read_crops(images, _sizes(model.config), limit)
+    graphs = {stage: stage_graph(model, stage) for stage in VISION_STAGES}
+    ranges = measure_ranges(graphs, crops)
+    count = len(crops["vision"])
+    save_ranges(out, ranges, {"model_sha256": model_hash(model_dir), "images": count, "percentile": PERCENTILE})
+    return count
+
+
+PERCENTILE = 99.99
+
+
+def measure_ranges(graphs: dict[str, onnx.ModelProto], crops: dict[str, np.ndarray]) -> dict[str, Ranges]:
+    """Stage -> tensor -> (low, high), each stage fed with the float stages before it. crops: see `read_crops`."""
+    import onnxruntime as ort
+
+    sessions = {
+        stage: ort.InferenceSession(graphs[stage].SerializeToString(), providers=["CPUExecutionProvider"])
+        for stage in ("parser", "vision")
+    }
+
+    def pixels(stage: str) -> Iterator[dict[str, np.ndarray]]:
+        for start in range(0, len(crops[stage]), 16):
+            yield {"pixels": crops[stage][start : start + 16]}
+
+    def fused() -> Iterator[dict[str, np.ndarray]]:
+        for seen, parsed in zip(pixels("vision"), pixels("parser"), strict=True):
+            yield {
+                "features": sessions["vision"].run(None, seen)[0],
+                "parse_map": sessions["parser"].run(None, parsed)[0],
+            }
+
+    batches = {"parser": pixels("parser"), "vision": pixels("vision"), "fusion": fused()}
+    return {stage: activation_ranges(graphs[stage], batches[stage], PERCENTILE) for stage in VISION_STAGES}
+
+
+def model_hash(model_dir: str | Path) -> str:
+    """SHA-256 over config, weights and tokenizer."""
+    digest = hashlib.sha256()
+    for name in ("config.json", WEIGHTS, "tokenizer.json"):
+        digest.update((Path(model_dir) / name).read_bytes())
+    return digest.hexdigest()
+
+
+def _bundled() -> Path:
+    import faceinsight.models
+
+    return Path(faceinsight.models.__file__).parent / "nano"
+
+
+def _sizes(config: FaceInsightConfig) -> dict[str, int]:
+    return {"parser": config.parser.size, "vision": config.vision.size}
+
+
+def _ranges(model, model_dir, digest, graphs, calibration, rendered):
+    """The ranges and the crops to verify on: calibration images if there are any, rendered faces otherwise."""
+    source = Path(calibration) if calibration else model_dir / "scales.json"
+    if source.is_dir():
+        crops = read_crops(source, _sizes(model.config), 256)
+        return measure_ranges(graphs, crops), crops
+    if not source.is_file():
+        raise InputError(
+            f"int8 needs calibration, and {source} does not exist: give --calibration a folder of images with faces "
+            "or a scales file from `faceinsight calibrate`, or build with --precision fp32"
+        )
+    ranges, metadata = load_ranges(source)
+    if metadata["model_sha256"] != digest:
+        raise InputError(
+            f"{source} was measured on another model ({metadata['model_sha256'][:12]}..., this is {digest[:12]}...); "
+            "run `faceinsight calibrate` for this one"
+        )
+    return ranges, rendered
+
+
+def _rendered_crops(config: FaceInsightConfig, count: int) -> dict[str, np.ndarray]:
+    """Crops of synthetic faces; what a build without images is verified on."""
+    images = [generate(seed).image for seed in range(count)]
+    return {
+        name: np.stack([crop_pair(i, None, nominal_matrix(i.shape[:2], size), False, size)[0] for i in images])
+        for name, size in _sizes(config).items()
+    }
+
+
+def _manifest(model, digest, target, precision, contents, checks) -> dict:
+    import onnxruntime as ort
+
+    backbone = model.language.backbone.config
+    head_dim = getattr(backbone, "head_dim", None) or backbone.hidden_size // backbone.num_attention_heads
+    labels = {"parser": "W8A8", "vision": "W8A8", "fusion": "W8A8", "language": "W8A32 (weight-only)"}
+    stages = {
+        stage: {
+            "file": f"{stage}.onnx",
+            "sha256": hashlib.sha256(content).hexdigest(),
+            "bytes": len(content),
+            "precision": labels[stage] if precision == "int8" else "FP32",
+            **checks[stage],
+        }
+        for stage, content in contents.items()
+    }
+    tokenizer = model.tokenizer_json.encode("utf-8")
+    return {
+        "format_version": FORMAT_VERSION,
+        "name": "faceinsight",
+        "target": target,
+        "model_hash": digest,
+        "engine": {"kind": "onnxruntime", "version": ort.__version__},
+        "built_with": {"torch": torch.__version__, "onnx": onnx.__version__},
+        "device": None,
+        "stages": stages,
+        "tokenizer": {"file": "tokenizer.json", "sha256": hashlib.sha256(tokenizer).hexdigest()},
+        "sizes": _sizes(model.config),
+        "attributes": list(NAMES),
+        "rules": [{"kind": rule.kind, "names": list(rule.names)} for rule in RULES],
+        "prompt": dataclasses.asdict(PromptTemplate()),
+        "language": {
+            "layers": backbone.num_hidden_layers,
+            "kv_heads": backbone.num_key_value_heads,
+            "head_dim": head_dim,
+            "vocab_size": model.language.vocab_size,
+            "context": model.config.context,
+        },
+    }

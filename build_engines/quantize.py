@@ -1,0 +1,117 @@
+"""W8A8: puts QuantizeLinear / DequantizeLinear around the operators that pay in INT8.
+
+Both encodings hold the same numbers, so one calibration serves both engines. Symmetric: activations per tensor,
+weights per output channel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container
+from typing import Literal
+
+import numpy as np
+import onnx
+import onnx_graphsurgeon as gs
+
+from faceinsight.calibration.ranges import Ranges, sites
+from faceinsight.runtime.errors import InputError
+
+Encoding = Literal["onnxruntime", "tensorrt"]
+
+
+def quantize_w8a8(
+    graph: onnx.ModelProto, ranges: Ranges, encoding: Encoding = "onnxruntime", keep: Container[str] = ()
+) -> onnx.ModelProto:
+    """A copy of `graph` with Q/DQ pairs. ranges: see `activation_ranges`. keep: nodes to leave in float."""
+    return _Quantizer(graph, ranges, encoding).run(keep)
+
+
+class _Quantizer:
+    """Edits one graph; a tensor or weight read in several places is quantised once."""
+
+    def __init__(self, graph: onnx.ModelProto, ranges: Ranges, encoding: Encoding):
+        self.source = graph
+        self.graph = gs.import_onnx(graph)
+        self.nodes = {node.name: node for node in self.graph.nodes}
+        self.tensors = self.graph.tensors()
+        self.ranges = ranges
+        self.encoding = encoding
+        self.done: dict[str, gs.Variable] = {}
+
+    def run(self, keep: Container[str]) -> onnx.ModelProto:
+        chosen = sites(self.source, keep)
+        originals = {name: self.tensors[name] for site in chosen for name in (*site.inputs, site.output) if name}
+        # outputs first: a Conv is integer only when Q follows it, and all that reads the tensor then reads its DQ
+        for site in chosen:
+            if site.output and site.output not in self.done:
+                self._after(originals[site.output])
+        for site in chosen:
+            node = self.nodes[site.node]
+            for place, name in enumerate(site.inputs):
+                node.inputs[place] = self._activation(originals[name])
+            if node.op in ("Conv", "MatMul", "Gemm"):
+                self._weight(node, site.inputs[0])
+        self.graph.cleanup().toposort()
+        result = gs.export_onnx(self.graph)
+        result.ir_version = self.source.ir_version
+        result.producer_name = self.source.producer_name
+        onnx.checker.check_model(result, full_check=True)
+        return result
+
+    def _after(self, tensor: gs.Variable) -> None:
+        """Every reader of `tensor` reads its quantised form."""
+        readers = list(tensor.outputs)
+        quantised = self._activation(tensor)
+        for node in readers:
+            node.inputs = [quantised if given is tensor else given for given in node.inputs]
+
+    def _activation(self, tensor: gs.Variable) -> gs.Variable:
+        if tensor.name not in self.done:
+            scale, zero = self.scale(tensor.name)
+            integer = gs.Variable(tensor.name + ".q", dtype=zero.dtype)
+            self._node("QuantizeLinear", [tensor, scale, zero], integer)
+            self.done[tensor.name] = self._dequantize(tensor.name, integer, scale, zero)
+        return self.done[tensor.name]
+
+    def scale(self, name: str) -> tuple[np.ndarray, np.ndarray]:
+        """Step (float32) and zero point (int8 or uint8) of an activation.
+
+        uint8 keeps ONNX Runtime's CPU kernels fast (int8 activations are slower than float there). An activation
+        that is never negative has its zero point at 0, which lets it fuse the ReLU into the convolution.
+        """
+        if name not in self.ranges:
+            raise InputError(f"no range for tensor {name!r}: the scales file was made from another graph; calibrate again")
+        low, high = self.ranges[name]
+        # an all-zero activation still needs a step
+        step = np.float32(max(-low, high, 1e-6) / 127)
+        if self.encoding == "tensorrt":
+            return step, np.int8(0)
+        return step, np.uint8(0 if low >= 0 else 128)
+
+    def _weight(self, node: gs.Node, source: str) -> None:
+        """int8 per output channel in place of the float weight; int32 bias for ONNX Runtime's integer kernels."""
+        weight = node.inputs[1]
+        axis = 0 if node.op == "Conv" or node.attrs.get("transB") else weight.values.ndim - 1
+        key = f"{weight.name}@{axis}"
+        others = tuple(i for i in range(weight.values.ndim) if i != axis)
+        steps = (np.maximum(np.abs(weight.values).max(others), 1e-6) / 127).astype(np.float32)
+        if key not in self.done:
+            shape = [-1 if i == axis else 1 for i in range(weight.values.ndim)]
+            values = np.clip(np.rint(weight.values / steps.reshape(shape)), -127, 127).astype(np.int8)
+            self.done[key] = self._dequantize(
+                weight.name, gs.Constant(weight.name + ".q", values), steps, np.zeros_like(steps, np.int8), axis
+            )
+        node.inputs[1] = self.done[key]
+
+    def _dequantize(self, name, integer, scale, zero, axis: int | None = None) -> gs.Variable:
+        result = gs.Variable(name + ".dq", dtype=np.float32)
+        self._node("DequantizeLinear", [integer, scale, zero], result, {} if axis is None else {"axis": axis})
+        return result
+
+    def _node(self, op: str, inputs: list, output: gs.Variable, attrs: dict | None = None) -> None:
+        """inputs: the tensor, its scale and its zero point."""
+        values, scale, zero = inputs
+        constants = [gs.Constant(f"{output.name}.scale", np.asarray(scale)), gs.Constant(f"{output.name}.zero", np.asarray(zero))]
+        self.graph.nodes.append(
+            gs.Node(op, f"{output.name}.{op}", attrs or {}, [values, *constants], [output])
+        )

@@ -1,0 +1,125 @@
+"""Every stage of a build against PyTorch: its error on real inputs and its latency here, both for the manifest."""
+
+from __future__ import annotations
+
+import io
+import time
+
+import numpy as np
+import onnx
+import torch
+
+from faceinsight.models.faceinsight import FaceInsightModel
+from faceinsight.runtime.engine import OnnxEngine
+from faceinsight.runtime.generate import CacheShape, Decoder, Sampling, Usage
+from faceinsight.runtime.labels import NAMES, labels_from_assignment
+from faceinsight.runtime.prompt import Prompter, PromptTemplate
+from faceinsight.runtime.rules import consistent_assignment
+
+QUESTIONS = ("is the person wearing glasses?", "what colour is the hair?", "describe this face")
+
+
+@torch.no_grad()
+def verify(model: FaceInsightModel, contents: dict[str, bytes], crops: dict[str, np.ndarray]) -> dict[str, dict]:
+    """contents: stage -> serialised ONNX. crops: encoder -> [n, S, S, 3] uint8.
+
+    Returns stage -> {inputs, outputs, error {measure, value}, latency_ms {p50, p90}}. Each stage is fed with the
+    reference's inputs, so its error is its own.
+    """
+    engines = {stage: OnnxEngine(content, 1) for stage, content in contents.items()}
+    pixels = {name: torch.from_numpy(items) for name, items in crops.items()}
+    parse_map = model.parser(pixels["parser"])
+    features = model.vision(pixels["vision"])
+    tokens, probabilities = model.fusion(features, parse_map)
+    feeds = {
+        "parser": {"pixels": crops["parser"]},
+        "vision": {"pixels": crops["vision"]},
+        "fusion": {"features": features.numpy(), "parse_map": parse_map.numpy()},
+    }
+    found = {stage: engines[stage].run(feed) for stage, feed in feeds.items()}
+    errors = {
+        "parser": ("share of pixels that differ", float((found["parser"]["parse_map"] != parse_map.numpy()).mean())),
+        "vision": ("relative L2 of features", _relative(found["vision"]["features"], features.numpy())),
+        "fusion": (
+            "mean difference of probabilities",
+            float(np.abs(found["fusion"]["probabilities"] - probabilities.numpy()).mean()),
+        ),
+        "language": ("share of greedy tokens that differ", _language_error(model, engines["language"], tokens, probabilities)),
+    }
+    report = {}
+    for stage, content in contents.items():
+        one = {name: value[:1] for name, value in feeds[stage].items()} if stage in feeds else None
+        report[stage] = _interface(content) | {
+            "error": {"measure": errors[stage][0], "value": round(errors[stage][1], 6)},
+            "latency_ms": _latency(lambda e=engines[stage], f=one: e.run(f))
+            if one
+            else _decode_latency(model, engines[stage], tokens[:1].numpy()),
+        }
+    return report
+
+
+def _relative(found: np.ndarray, wanted: np.ndarray) -> float:
+    return float(np.linalg.norm(found - wanted) / np.linalg.norm(wanted))
+
+
+def _interface(content: bytes) -> dict:
+    graph = onnx.load(io.BytesIO(content)).graph
+
+    def describe(values):
+        return {
+            v.name: {
+                "shape": [d.dim_param or d.dim_value for d in v.type.tensor_type.shape.dim],
+                "dtype": onnx.TensorProto.DataType.Name(v.type.tensor_type.elem_type).lower(),
+            }
+            for v in values
+        }
+
+    return {"inputs": describe(graph.input), "outputs": describe(graph.output)}
+
+
+def _decoder(model: FaceInsightModel, engine: OnnxEngine) -> tuple[Decoder, Prompter]:
+    config = model.language.backbone.config
+    head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    prompter = Prompter(model.tokenizer_json, PromptTemplate(), model.language.vocab_size)
+    shape = CacheShape(config.num_hidden_layers, config.num_key_value_heads, head_dim, model.config.context)
+    return Decoder(engine, shape, prompter.stop_id), prompter
+
+
+def _language_error(model, engine, tokens, probabilities) -> float:
+    """Teacher-forced: the share of the engine's answer tokens that PyTorch would not have chosen there."""
+    decoder, prompter = _decoder(model, engine)
+    wrong = total = 0
+    for row in range(min(4, len(tokens))):
+        labels = labels_from_assignment(consistent_assignment(dict(zip(NAMES, probabilities[row].tolist(), strict=True))))
+        prefix = prompter.prefix(labels, tokens.shape[1])
+        cache = decoder.new_cache()
+        for question in QUESTIONS:
+            ids = prompter.question(question, 64)
+            visual = tokens[row : row + 1]
+            answer = list(decoder.generate(cache, prefix, ids, visual.numpy(), Sampling(max_tokens=48), Usage()))
+            if not answer:
+                continue
+            whole = torch.tensor([[*prefix, *ids, *answer]])
+            logits = model.language(whole, visual)[0, len(prefix) + len(ids) - 1 : -1]
+            wrong += int((logits.argmax(-1) != torch.tensor(answer)).sum())
+            total += len(answer)
+    return wrong / max(1, total)
+
+
+def _latency(call, rounds: int = 20) -> dict[str, float]:
+    for _ in range(3):
+        call()
+    times = []
+    for _ in range(rounds):
+        start = time.perf_counter()
+        call()
+        times.append((time.perf_counter() - start) * 1e3)
+    return {"p50": round(float(np.percentile(times, 50)), 3), "p90": round(float(np.percentile(times, 90)), 3)}
+
+
+def _decode_latency(model, engine, visual: np.ndarray) -> dict[str, float]:
+    """One decode step after a prefix of 96 tokens."""
+    decoder, _ = _decoder(model, engine)
+    cache = decoder.new_cache()
+    ids = {"visual_tokens": visual, "position": np.array([96], np.int64), "input_ids": np.array([[5]], np.int64)}
+    return _latency(lambda: engine.run_in_place(ids, cache.buffers, ("next_token",)))

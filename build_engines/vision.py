@@ -1,0 +1,119 @@
+"""Exports the stages that see pixels or features: parser, vision, fusion -> one clean ONNX graph each.
+
+The same weights always give the same bytes, so a bundle's SHA-256 says which model is in it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import warnings
+from collections.abc import Iterator
+from typing import Literal
+
+import onnx
+import onnxslim
+import torch
+from onnx import inliner
+from torch import Tensor
+
+from faceinsight.models.faceinsight import FaceInsightModel
+
+Stage = Literal["parser", "vision", "fusion"]
+
+# the lowest with Gelu as an operator, and the highest that TensorRT 10.3's parser reads
+OPSET = 20
+NAMES = {
+    "parser": (["pixels"], ["parse_map"]),
+    "vision": (["pixels"], ["features"]),
+    "fusion": (["features", "parse_map"], ["visual_tokens", "probabilities"]),
+}
+
+
+def stage_graph(model: FaceInsightModel, stage: Stage) -> onnx.ModelProto:
+    """The stage as ONNX, batch dynamic, weights inside.
+
+    parser: pixels [B, S, S, 3] uint8 -> parse_map [B, S, S] uint8.
+    vision: pixels [B, S, S, 3] uint8 -> features [B, N, C] float32.
+    fusion: features, parse_map -> visual_tokens [B, N + M, W] float32, probabilities [B, L] float32.
+    """
+    module = getattr(model, stage)
+    inputs, outputs = NAMES[stage]
+    training = module.training
+    with _quiet(), torch.no_grad():
+        # only in eval mode is BatchNorm a constant affine map, which the exporter folds into the Conv before it
+        module.eval()
+        try:
+            program = torch.onnx.export(
+                module,
+                _example(model, stage),
+                dynamo=True,
+                opset_version=OPSET,
+                input_names=inputs,
+                output_names=outputs,
+                dynamic_shapes=tuple({0: torch.export.Dim("batch")} for _ in inputs),
+                external_data=False,
+                verbose=False,
+            )
+        finally:
+            module.train(training)
+    return _sanitise(onnxslim.slim(inliner.inline_local_functions(program.model_proto)), stage)
+
+
+def _example(model: FaceInsightModel, stage: Stage) -> tuple[Tensor, ...]:
+    """Zeros of the stage's input shapes; batch 2, because the exporter takes a dimension of 1 for a constant."""
+    side = model.config.parser.size
+    parse_map = torch.zeros(2, side, side, dtype=torch.uint8)
+    if stage == "parser":
+        return (parse_map.unsqueeze(-1).repeat(1, 1, 1, 3),)
+    side = model.config.vision.size
+    pixels = torch.zeros(2, side, side, 3, dtype=torch.uint8)
+    return (pixels,) if stage == "vision" else (model.vision.eval()(pixels), parse_map)
+
+
+def _sanitise(graph: onnx.ModelProto, stage: Stage) -> onnx.ModelProto:
+    """Only what computes: nothing that tells where, when or from which source lines the graph was made."""
+    clean = onnx.helper.make_model(
+        graph.graph, producer_name="faceinsight", opset_imports=graph.opset_import, ir_version=10
+    )
+    body = clean.graph
+    body.name = stage
+    body.doc_string = ""
+    for part in (body, *body.node, *body.initializer, *body.input, *body.output, *body.value_info):
+        part.doc_string = ""
+        del part.metadata_props[:]
+    # shapes are inferred again by whoever reads the graph; the exporter's hold its internal symbols
+    del body.value_info[:]
+    _rename(body)
+    onnx.checker.check_model(clean, full_check=True)
+    return clean
+
+
+def _rename(body: onnx.GraphProto) -> None:
+    """Nodes and tensors are called after their operator and position: `Conv_7`, its second output `Conv_7.1`."""
+    fixed = {value.name for value in (*body.input, *body.output)}
+    weights = {weight.name for weight in body.initializer}
+    new: dict[str, str] = {}
+    for position, node in enumerate(body.node):
+        node.name = f"{node.op_type}_{position}"
+        for place, name in enumerate(node.output):
+            if name and name not in fixed:
+                new[name] = f"{node.name}.{place}" if place else node.name
+        for names in (node.input, node.output):
+            names[:] = [new.get(name, name) for name in names]
+    if clash := weights & set(new.values()):
+        raise ValueError(f"a weight is called like a node: {sorted(clash)}")
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """The exporter warns of packages it misses and of internals; none of it concerns whoever builds a bundle."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

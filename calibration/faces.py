@@ -1,0 +1,45 @@
+"""Calibration images: a folder of photographs -> the crops that the encoders would see."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from faceinsight.runtime.detect import CascadeDetector
+from faceinsight.runtime.errors import InputError
+from faceinsight.runtime.image import crop_matrix, load_image, warp
+
+SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
+
+
+def read_crops(
+    folder: str | Path, sizes: dict[str, int], limit: int, progress: Callable[[int], None] | None = None
+) -> dict[str, np.ndarray]:
+    """Crops of the largest face of up to `limit` images, spread evenly over the folder's sorted names.
+
+    sizes: encoder -> crop side in pixels. Returns encoder -> [n, S, S, 3] uint8 RGB. Images without a face and
+    unreadable ones are skipped; raises InputError when fewer than 8 faces are left.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise InputError(f"no such folder of calibration images: {folder}")
+    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    step = max(1, len(files) // limit)
+    detector = CascadeDetector()
+    crops: dict[str, list[np.ndarray]] = {name: [] for name in sizes}
+    for done, path in enumerate(files[::step][:limit], start=1):
+        try:
+            image = load_image(path)
+        except InputError:
+            continue
+        for box in detector(image)[:1]:
+            for name, size in sizes.items():
+                crops[name].append(warp(image, crop_matrix(box, size), size))
+        if progress:
+            progress(done)
+    count = len(next(iter(crops.values())))
+    if count < 8:
+        raise InputError(f"{folder} has {count} usable faces in {len(files)} images; calibration needs 8 or more")
+    return {name: np.stack(items) for name, items in crops.items()}

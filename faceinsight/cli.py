@@ -1,0 +1,361 @@
+"""The command line: one verb each. Heavy imports wait inside the verbs, so `--help` is instant."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    name="faceinsight",
+    help="Face question answering where the camera is.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+class Target(str, Enum):
+    cpu = "cpu"
+
+
+class Precision(str, Enum):
+    int8 = "int8"
+    fp32 = "fp32"
+
+
+Image = Annotated[Path, typer.Argument(help="Image file: JPEG, PNG, WebP, BMP or TIFF.", show_default=False)]
+BundleDir = Annotated[Path | None, typer.Option("--bundle", help="Bundle directory; the bundled nano by default.")]
+Device = Annotated[str, typer.Option("--device", help="cpu, or cuda:0 for a bundle built for it.")]
+Threads = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads; all by default.")]
+BoxOption = Annotated[
+    str | None, typer.Option("--box", help="Face box x0,y0,x1,y1 in pixels, instead of detection.", metavar="BOX")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on standard output, for machines.")]
+
+
+@app.command()
+def ask(
+    image: Image,
+    question: Annotated[list[str], typer.Argument(help="One or more questions about the face.", show_default=False)],
+    bundle: BundleDir = None,
+    box: BoxOption = None,
+    device: Device = "cpu",
+    threads: Threads = None,
+    temperature: Annotated[float, typer.Option(min=0.0, help="0 is greedy.")] = 0.0,
+    seed: Annotated[int | None, typer.Option(help="Of sampling, for temperature > 0.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Answer questions about the largest face in an image; the face is encoded once."""
+    model, face = _perceive(image, bundle, box, device, threads)
+    answers = []
+    for text in question:
+        answer = model.ask(face, text, temperature=temperature, seed=seed)
+        answers.append(_answer_json(text, answer))
+        if not as_json:
+            _print_answer(text if len(question) > 1 else None, answer)
+    if as_json:
+        _print_json({"image": str(image), "face": _face_json(face), "answers": answers})
+
+
+@app.command()
+def describe(
+    image: Image,
+    bundle: BundleDir = None,
+    box: BoxOption = None,
+    device: Device = "cpu",
+    threads: Threads = None,
+    as_json: AsJson = False,
+) -> None:
+    """Describe the largest face in words, piece by piece as they are decoded."""
+    model, face = _perceive(image, bundle, box, device, threads)
+    if as_json:
+        answer = model.ask(face, "Describe this face.")
+        _print_json({"image": str(image), "face": _face_json(face), "answer": _answer_json("describe", answer)})
+        return
+    for piece in model.stream(face, "Describe this face."):
+        print(piece, end="", flush=True)
+    print()
+
+
+@app.command()
+def attributes(
+    image: Image,
+    bundle: BundleDir = None,
+    box: BoxOption = None,
+    device: Device = "cpu",
+    threads: Threads = None,
+    every: Annotated[bool, typer.Option("--all", help="Every face in the image, not only the largest.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Labels and attribute probabilities of a face."""
+    model = _load(bundle, device, threads)
+    if every and box:
+        raise _usage("--all looks for the faces itself: give either --all or --box")
+    faces = model.perceive_all(_file(image)) if every else [model.perceive(_file(image), _box(box))]
+    if as_json:
+        _print_json({"image": str(image), "faces": [_face_json(face) for face in faces]})
+        return
+    for face in faces:
+        _print_face(face)
+
+
+@app.command()
+def parse(
+    image: Image,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Picture to write.")] = Path("parse.png"),
+    bundle: BundleDir = None,
+    box: BoxOption = None,
+    device: Device = "cpu",
+    threads: Threads = None,
+    raw: Annotated[bool, typer.Option("--raw", help="Write class indices (0-18) as grey values, no overlay.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Write the parse map of a face as an overlay picture."""
+    import numpy as np
+
+    from faceinsight.runtime.image import load_image
+    from faceinsight.runtime.labels import PARSE_CLASSES
+    from faceinsight.runtime.overlay import parse_overlay, save_picture
+
+    _, face = _perceive(image, bundle, box, device, threads)
+    save_picture(face.parse_map if raw else parse_overlay(load_image(image), face), out)
+    counts = np.bincount(face.parse_map.ravel(), minlength=len(PARSE_CLASSES))
+    shares = {name: round(n / face.parse_map.size, 4) for name, n in zip(PARSE_CLASSES, counts.tolist()) if n}
+    if as_json:
+        _print_json({"image": str(image), "out": str(out), "crop_box": face.crop_box, "shares": shares})
+        return
+    print(f"wrote {out}: " + ", ".join(f"{k} {v:.1%}" for k, v in sorted(shares.items(), key=lambda i: -i[1])))
+
+
+@app.command()
+def build(
+    out: Annotated[Path, typer.Option(help="Bundle directory to write.", show_default=False)],
+    model: Annotated[Path | None, typer.Option(help="Model directory; the bundled nano checkpoint by default.")] = None,
+    target: Annotated[Target, typer.Option(help="What the bundle runs on.")] = Target.cpu,
+    precision: Annotated[Precision, typer.Option(help="Of the stages.")] = Precision.int8,
+    calibration: Annotated[
+        Path | None, typer.Option(help="Folder of images, or a scales file; needed for int8.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Export, quantise and verify a model, and write its bundle."""
+    _needs("build", "torch", "onnx", "onnx_graphsurgeon", "onnxslim")
+    from faceinsight.build_engines.build import build_bundle
+
+    manifest = build_bundle(model, out, target.value, precision.value, calibration)
+    if as_json:
+        _print_json({"out": str(out), "stages": manifest["stages"]})
+        return
+    _print_table(
+        f"bundle {out}",
+        ("stage", "precision", "kB", "error", "ms"),
+        [
+            (name, s["precision"], f"{s['bytes'] / 1e3:.0f}", f"{s['error']['value']:.2g} {s['error']['measure']}",
+             f"{s['latency_ms']['p50']:.2f}")
+            for name, s in manifest["stages"].items()
+        ],
+    )  # fmt: skip
+
+
+@app.command()
+def calibrate(
+    images: Annotated[Path, typer.Option(help="Folder of images with faces.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="Scales file to write.", show_default=False)],
+    model: Annotated[Path | None, typer.Option(help="Model directory; the bundled nano checkpoint by default.")] = None,
+    limit: Annotated[int, typer.Option(min=8, help="Most images to use.")] = 256,
+) -> None:
+    """Measure activation ranges on images and write a scales file."""
+    _needs("build", "torch", "onnx", "onnx_graphsurgeon", "onnxslim")
+    from faceinsight.build_engines.build import calibrate_model
+
+    count = calibrate_model(model, images, out, limit)
+    print(f"wrote {out}: ranges from {count} faces")
+
+
+@app.command()
+def train(
+    out: Annotated[Path, typer.Option(help="Folder for checkpoints, logs and the model.", show_default=False)],
+    recipe: Annotated[str, typer.Option(help="A shipped recipe or a .toml file.")] = "nano",
+    data: Annotated[str, typer.Option(help='Data folder with labels.csv, or "synthetic".')] = "synthetic",
+    config: Annotated[Path | None, typer.Option(help="Model config.json; nano's by default.")] = None,
+    threads: Annotated[int, typer.Option(min=0, help="CPU threads; all by default.")] = 0,
+) -> None:
+    """Train a model; running the same command again resumes it."""
+    _needs("train", "torch", "transformers")
+    from faceinsight.models.config import FaceInsightConfig
+    from faceinsight.models.training.recipe import Recipe
+    from faceinsight.models.training.recipe import train as run
+
+    settings = FaceInsightConfig() if config is None else FaceInsightConfig.from_json(_text(config), str(config))
+    print(f"model: {run(Recipe.load(recipe), settings, data, out, threads)}")
+
+
+@app.command()
+def evaluate(
+    data: Annotated[Path, typer.Option(help="Data folder with labels.csv and images/.", show_default=False)],
+    bundle: BundleDir = None,
+    split: Annotated[str, typer.Option(help="Split of labels.csv to use.")] = "val",
+    limit: Annotated[int | None, typer.Option(min=1, help="Most faces to use.")] = None,
+    threads: Threads = None,
+    as_json: AsJson = False,
+) -> None:
+    """Accuracy of labels and answers on labelled images, through the whole runtime."""
+    from faceinsight.benchmarks.accuracy import evaluate as run
+
+    result = run(_load(bundle, "cpu", threads), data, split, limit)
+    if as_json:
+        _print_json(result)
+        return
+    rows = [
+        (name, f"{s['balanced_accuracy']:.3f}" if s["balanced_accuracy"] is not None else "-", f"{s['accuracy']:.3f}", str(s["faces"]))
+        for name, s in result["labels"].items()
+    ]  # fmt: skip
+    _print_table(f"{result['faces']} faces, {result['failed']} failed", ("label", "balanced", "accuracy", "faces"), rows)
+    print(f"answers that agree with the labels: {result['answers_agree']:.2%} of {result['answers_asked']}")
+
+
+@app.command()
+def bench(
+    bundle: BundleDir = None,
+    model: Annotated[Path | None, typer.Option(help="Model directory of the PyTorch peer.")] = None,
+    threads: Threads = None,
+    rounds: Annotated[int, typer.Option(min=3, help="Timed repetitions.")] = 50,
+    peer: Annotated[bool, typer.Option(help="Time the same model in PyTorch eager in the same run.")] = True,
+) -> None:
+    """Latency per stage and end to end, against PyTorch eager; the last line is JSON."""
+    from faceinsight.benchmarks.latency import bench as run
+
+    run(bundle, model, threads, rounds, peer)
+
+
+def _needs(extra: str, *modules: str) -> None:
+    import importlib.util
+
+    missing = [name for name in modules if importlib.util.find_spec(name) is None]
+    if missing:
+        from faceinsight.runtime.errors import InputError
+
+        raise InputError(f"this needs {', '.join(missing)}: run `pip install 'faceinsight[{extra}]'`")
+
+
+def _text(path: Path) -> str:
+    return _file(path).read_text(encoding="utf-8", errors="replace")
+
+
+def _file(path: Path) -> Path:
+    from faceinsight.runtime.errors import InputError
+
+    if not path.is_file():
+        raise InputError(f"no such file: {path}")
+    return path
+
+
+def _usage(message: str):
+    from faceinsight.runtime.errors import InputError
+
+    return InputError(message)
+
+
+def _box(text: str | None):
+    if text is None:
+        return None
+    try:
+        box = tuple(float(v) for v in text.split(","))
+    except ValueError:
+        box = ()
+    if len(box) != 4:
+        raise _usage(f"--box takes four numbers x0,y0,x1,y1 in pixels, not {text!r}")
+    return box
+
+
+def _load(bundle: Path | None, device: str, threads: int | None):
+    from faceinsight import FaceInsight
+
+    return FaceInsight.load(bundle, device, threads)
+
+
+def _perceive(image: Path, bundle, box, device, threads):
+    model = _load(bundle, device, threads)
+    return model, model.perceive(image, _box(box))
+
+
+def _face_json(face) -> dict:
+    return {
+        "box": [round(v, 1) for v in face.box],
+        "labels": face.labels,
+        "attributes": {name: round(p, 4) for name, p in face.attributes.items()},
+        "timings": {name: round(ms, 3) for name, ms in face.timings.items()},
+    }
+
+
+def _answer_json(question: str, answer) -> dict:
+    item = dataclasses.asdict(dataclasses.replace(answer, face=None))
+    item.pop("face")
+    item["attributes"] = {name: round(p, 4) for name, p in answer.attributes.items()}
+    item["timings"] = {name: round(ms, 3) for name, ms in answer.timings.items()}
+    return {"question": question} | item
+
+
+def _print_json(document: dict) -> None:
+    print(json.dumps(document, indent=2))
+
+
+def _print_answer(question: str | None, answer) -> None:
+    if not sys.stdout.isatty():
+        print(answer.text if question is None else f"{question}\t{answer.text}")
+        return
+    from rich.console import Console
+
+    console = Console()
+    if question:
+        console.print(f"[dim]{question}[/dim]")
+    console.print(f"[bold]{answer.text}[/bold]")
+    evidence = "  ".join(f"{name} {p:.2f}" for name, p in answer.attributes.items())
+    if evidence:
+        console.print(f"[dim]{evidence}[/dim]")
+
+
+def _print_face(face) -> None:
+    rows = [(name, str(value) if isinstance(value, str) else "yes" if value else "no") for name, value in face.labels.items()]
+    _print_table("labels", ("label", "value"), rows)
+    _print_table("attributes", ("attribute", "probability"), [(n, f"{p:.3f}") for n, p in face.attributes.items()])
+
+
+def _print_table(title: str, columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+    """A rich table on a terminal; tab-separated lines when piped."""
+    if not sys.stdout.isatty():
+        for row in (columns, *rows):
+            print("\t".join(row))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*columns, title=title)
+    for row in rows:
+        table.add_row(*row)
+    Console().print(table)
+
+
+def main() -> None:
+    """Entry point: our own errors become one line on stderr and an exit code (2 input, 1 otherwise)."""
+    from faceinsight.runtime.errors import FaceInsightError
+
+    try:
+        app()
+    except FaceInsightError as error:
+        print(f"faceinsight: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,111 @@
+"""Pictures for people: the frame with its face box, the parse map over the crop, and the answers beside them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from .errors import InputError
+from .image import warp
+from .labels import PARSE_CLASSES
+from .pipeline import Face
+
+PALETTE = np.array(
+    [
+        [0, 0, 0], [240, 190, 150], [230, 120, 60], [80, 220, 250], [60, 90, 230], [110, 140, 250], [120, 60, 160],
+        [160, 90, 200], [250, 220, 110], [250, 240, 160], [255, 255, 255], [210, 40, 70], [240, 90, 110],
+        [110, 70, 40], [50, 160, 90], [255, 0, 255], [255, 215, 0], [200, 150, 110], [70, 110, 130],
+    ],
+    np.uint8,
+)  # fmt: skip
+"""RGB colour of each parse class."""
+
+
+def parse_overlay(image: np.ndarray, face: Face, size: int = 512, opacity: float = 0.5) -> np.ndarray:
+    """The face's crop with its parse map laid over it, size x size x 3 uint8 RGB."""
+    import cv2
+
+    x0, y0, x1, _ = face.crop_box
+    scale = size / (x1 - x0)
+    crop = warp(image, np.array([[scale, 0, -x0 * scale], [0, scale, -y0 * scale]]), size)
+    parse_map = cv2.resize(face.parse_map, (size, size), interpolation=cv2.INTER_NEAREST)
+    alpha = np.where(parse_map == 0, 0, opacity)[..., None]
+    return (crop * (1 - alpha) + PALETTE[parse_map] * alpha).astype(np.uint8)
+
+
+def report_picture(image: np.ndarray, face: Face, exchanges: list[tuple[str, str]], size: int = 640) -> np.ndarray:
+    """Frame with face box | parse map | questions and answers. HxWx3 uint8 RGB.
+
+    exchanges: (question, answer) pairs, printed in order.
+    """
+    from PIL import Image, ImageDraw
+
+    frame = Image.fromarray(image)
+    scale = size / max(frame.size)
+    frame = frame.resize((round(frame.width * scale), round(frame.height * scale)))
+    draw = ImageDraw.Draw(frame)
+    draw.rectangle([v * scale for v in face.box], outline=(80, 220, 120), width=4)
+    half = size // 2
+    column = Image.new("RGB", (half, size), (18, 20, 24))
+    column.paste(Image.fromarray(parse_overlay(image, face, half)), (0, 0))
+    _legend(column, face, half)
+    page = Image.new("RGB", (frame.width + half + size, max(frame.height, size)), (18, 20, 24))
+    page.paste(frame, (0, 0))
+    page.paste(column, (frame.width, 0))
+    _exchanges(page, exchanges, frame.width + half + 24, size - 48)
+    return np.asarray(page)
+
+
+def _font(size: int):
+    from PIL import ImageFont
+
+    return ImageFont.load_default(size)
+
+
+def _legend(column, face: Face, top: int) -> None:
+    """The parse classes present in the face, with their colours, largest first."""
+    from PIL import ImageDraw
+
+    draw = ImageDraw.Draw(column)
+    counts = np.bincount(face.parse_map.ravel(), minlength=len(PARSE_CLASSES))
+    shown = [i for i in np.argsort(-counts) if counts[i] > 15 and i != 0][:16]
+    for place, index in enumerate(shown):
+        x, y = 16 + (place % 2) * (column.width // 2), top + 16 + (place // 2) * 34
+        draw.rectangle([x, y, x + 20, y + 20], fill=tuple(int(v) for v in PALETTE[index]))
+        draw.text((x + 30, y - 1), PARSE_CLASSES[index], fill=(225, 225, 225), font=_font(17))
+
+
+def _exchanges(page, exchanges: list[tuple[str, str]], left: int, width: int) -> None:
+    from PIL import ImageDraw
+
+    draw = ImageDraw.Draw(page)
+    y = 20
+    for question, answer in exchanges:
+        for text, colour, size in ((question, (150, 170, 190), 16), (answer, (240, 240, 240), 19)):
+            for line in _wrapped(draw, text, _font(size), width):
+                draw.text((left, y), line, fill=colour, font=_font(size))
+                y += size + 6
+        y += 10
+
+
+def _wrapped(draw, text: str, font, width: int) -> list[str]:
+    lines, line = [], ""
+    for word in text.split():
+        longer = f"{line} {word}".strip()
+        if line and draw.textlength(longer, font=font) > width:
+            lines.append(line)
+            line = word
+        else:
+            line = longer
+    return [*lines, line]
+
+
+def save_picture(picture: np.ndarray, path: str | Path) -> None:
+    """Writes HxWx3 uint8 RGB as the format of the suffix. Raises InputError when it cannot be written."""
+    from PIL import Image
+
+    try:
+        Image.fromarray(picture).save(path)
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot write the picture {path}: {error}") from error
