@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 import torch
 
+import faceinsight.models
 from faceinsight.calibration.faces import read_crops
 from faceinsight.calibration.ranges import Ranges, activation_ranges, load_ranges, save_ranges
 from faceinsight.models.config import FaceInsightConfig
@@ -47,7 +48,7 @@ def build_bundle(
     """
     if target != "cpu":
         raise InputError(f"unknown target {target!r}; this version builds: cpu")
-    model_dir = Path(model_dir or _bundled())
+    model_dir = model_directory(model_dir)
     model = FaceInsightModel.from_pretrained(model_dir)
     digest = model_hash(model_dir)
     graphs: dict[str, onnx.ModelProto] = {stage: stage_graph(model, stage) for stage in VISION_STAGES}
@@ -69,7 +70,7 @@ def build_bundle(
 
 def calibrate_model(model_dir: str | Path | None, images: str | Path, out: str | Path, limit: int = 256) -> int:
     """Measures activation ranges on a folder of images and writes the scales file; returns the number of faces."""
-    model_dir = Path(model_dir or _bundled())
+    model_dir = model_directory(model_dir)
     model = FaceInsightModel.from_pretrained(model_dir)
     crops = read_crops(images, _sizes(model.config), limit)
     graphs = {stage: stage_graph(model, stage) for stage in VISION_STAGES}
@@ -114,10 +115,9 @@ def model_hash(model_dir: str | Path) -> str:
     return digest.hexdigest()
 
 
-def _bundled() -> Path:
-    import faceinsight.models
-
-    return Path(faceinsight.models.__file__).parent / "nano"
+def model_directory(given: str | Path | None) -> Path:
+    """The directory given, or the bundled nano checkpoint."""
+    return Path(given) if given else Path(faceinsight.models.__file__).parent / "nano"
 
 
 def _sizes(config: FaceInsightConfig) -> dict[str, int]:

@@ -49,8 +49,8 @@ class _Quantizer:
             node = self.nodes[site.node]
             for place, name in enumerate(site.inputs):
                 node.inputs[place] = self._activation(originals[name])
-            if node.op in ("Conv", "MatMul", "Gemm"):
-                self._weight(node, site.inputs[0])
+            if node.op != "Add":
+                node.inputs[1] = self._weight(node.inputs[1], axis=0 if node.op == "Conv" else 1)
         self.graph.cleanup().toposort()
         result = gs.export_onnx(self.graph)
         result.ir_version = self.source.ir_version
@@ -69,7 +69,7 @@ class _Quantizer:
         if tensor.name not in self.done:
             scale, zero = self.scale(tensor.name)
             integer = gs.Variable(tensor.name + ".q", dtype=zero.dtype)
-            self._node("QuantizeLinear", [tensor, scale, zero], integer)
+            self._node("QuantizeLinear", tensor, scale, zero, integer, {})
             self.done[tensor.name] = self._dequantize(tensor.name, integer, scale, zero)
         return self.done[tensor.name]
 
@@ -88,30 +88,29 @@ class _Quantizer:
             return step, np.int8(0)
         return step, np.uint8(0 if low >= 0 else 128)
 
-    def _weight(self, node: gs.Node, source: str) -> None:
-        """int8 per output channel in place of the float weight; int32 bias for ONNX Runtime's integer kernels."""
-        weight = node.inputs[1]
-        axis = 0 if node.op == "Conv" or node.attrs.get("transB") else weight.values.ndim - 1
-        key = f"{weight.name}@{axis}"
-        others = tuple(i for i in range(weight.values.ndim) if i != axis)
-        steps = (np.maximum(np.abs(weight.values).max(others), 1e-6) / 127).astype(np.float32)
-        if key not in self.done:
-            shape = [-1 if i == axis else 1 for i in range(weight.values.ndim)]
-            values = np.clip(np.rint(weight.values / steps.reshape(shape)), -127, 127).astype(np.int8)
-            self.done[key] = self._dequantize(
-                weight.name, gs.Constant(weight.name + ".q", values), steps, np.zeros_like(steps, np.int8), axis
-            )
-        node.inputs[1] = self.done[key]
+    def _weight(self, weight: gs.Constant, axis: int) -> gs.Variable:
+        """int8, one step (float32) per output channel. axis: 0 for Conv's [out, in, ...], 1 for MatMul's [in, out].
 
-    def _dequantize(self, name, integer, scale, zero, axis: int | None = None) -> gs.Variable:
+        The bias stays float: TensorRT wants it so, and ONNX Runtime turns it into int32 when it loads the graph.
+        """
+        key = f"{weight.name} by {axis}"
+        if key not in self.done:
+            rows = np.moveaxis(weight.values, axis, 0)
+            steps = np.maximum(np.abs(rows).reshape(len(rows), -1).max(1), 1e-6).astype(np.float32) / np.float32(127)
+            values = np.rint(rows / steps.reshape(-1, *[1] * (rows.ndim - 1))).clip(-127, 127).astype(np.int8)
+            integer = gs.Constant(weight.name + ".q", np.ascontiguousarray(np.moveaxis(values, 0, axis)))
+            self.done[key] = self._dequantize(weight.name, integer, steps, np.zeros(len(steps), np.int8), axis)
+        return self.done[key]
+
+    def _dequantize(
+        self, name: str, integer: gs.Tensor, scale: np.ndarray, zero: np.ndarray, axis: int | None = None
+    ) -> gs.Variable:
         result = gs.Variable(name + ".dq", dtype=np.float32)
-        self._node("DequantizeLinear", [integer, scale, zero], result, {} if axis is None else {"axis": axis})
+        self._node("DequantizeLinear", integer, scale, zero, result, {} if axis is None else {"axis": axis})
         return result
 
-    def _node(self, op: str, inputs: list, output: gs.Variable, attrs: dict | None = None) -> None:
-        """inputs: the tensor, its scale and its zero point."""
-        values, scale, zero = inputs
-        constants = [gs.Constant(f"{output.name}.scale", np.asarray(scale)), gs.Constant(f"{output.name}.zero", np.asarray(zero))]
-        self.graph.nodes.append(
-            gs.Node(op, f"{output.name}.{op}", attrs or {}, [values, *constants], [output])
-        )
+    def _node(
+        self, op: str, given: gs.Tensor, scale: np.ndarray, zero: np.ndarray, result: gs.Variable, attrs: dict
+    ) -> None:
+        constants = [gs.Constant(f"{result.name}.{part}", np.asarray(value)) for part, value in (("scale", scale), ("zero", zero))]
+        self.graph.nodes.append(gs.Node(op, f"{result.name}.{op}", attrs, [given, *constants], [result]))

@@ -37,8 +37,9 @@ def sites(graph: onnx.ModelProto, keep: Container[str] = ()) -> list[Site]:
     """Operators that pay in INT8, in topological order; `keep`: names of nodes to leave in float.
 
     Conv: integer in, integer out, after its ReLU if it has one. MatMul with constant weights: integer in, float out,
-    because bias, GELU or LayerNorm follow. Add and its ReLU: integer when all its inputs come from integer operators
-    (a residual between convolutions).
+    because bias, GELU or LayerNorm follow. Add and its ReLU: when both inputs come from integer operators and an
+    integer operator reads the result (a residual between convolutions). Never Gemm: the exporter writes it for 2-D
+    inputs, one row an image, which gains nothing and makes the answer itself.
     """
     body = graph.graph
     weights = {weight.name: tuple(weight.dims) for weight in body.initializer}
@@ -61,12 +62,13 @@ def sites(graph: onnx.ModelProto, keep: Container[str] = ()) -> list[Site]:
         if node.op_type == "Conv" and _conv_pays(node, weights.get(node.input[1])):
             found.append(Site(node.name, (node.input[0],), after_relu(node.output[0])))
             integer.add(found[-1].output)
-        elif node.op_type in ("MatMul", "Gemm") and _product_pays(weights.get(node.input[1])):
+        elif node.op_type == "MatMul" and _product_pays(weights.get(node.input[1])):
             found.append(Site(node.name, (node.input[0],), None))
         elif node.op_type == "Add" and integer.issuperset(node.input):
             found.append(Site(node.name, tuple(node.input), after_relu(node.output[0])))
             integer.add(found[-1].output)
-    return found
+    read = {name for site in found for name in site.inputs}
+    return [site for site in found if len(site.inputs) == 1 or site.output in read]
 
 
 def _conv_pays(node: onnx.NodeProto, weight: tuple[int, ...] | None) -> bool:

@@ -20,11 +20,12 @@ from faceinsight.models.data.questions import exchanges
 from faceinsight.models.data.synthetic import sample_labels
 from faceinsight.models.faceinsight import FaceInsightModel
 from faceinsight.runtime.labels import NAMES, labels_from_assignment
+from faceinsight.runtime.progress import ProgressBar
 from faceinsight.runtime.prompt import Prompter
 from faceinsight.runtime.rules import consistent_assignment
 
 from .faces import FaceBatches
-from .trainer import Schedule, fit, progress_bar
+from .trainer import Schedule, fit
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ def encode_gallery(model: FaceInsightModel, train: Portraits | None, count: int,
     batches = FaceBatches(train, 50, model.config.vision.size, synthetic, seed + 1, occlude=False)
     features, parts, labels = [], [], []
     steps = max(1, count // batches.batch)
-    with progress_bar("encode faces", steps) as advance:
+    with ProgressBar("encode faces", steps) as advance:
         for step in range(steps):
             batch = batches(step)
             visual = model.vision(batch["pixels"])

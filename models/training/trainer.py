@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from faceinsight.runtime.errors import FaceInsightError
+from faceinsight.runtime.progress import ProgressBar
 
 
 class DivergedError(FaceInsightError):
@@ -106,7 +107,7 @@ def fit(
 
     log = (out / f"{stage}.jsonl").open("a", encoding="utf-8")
     begun = time.monotonic()
-    with progress_bar(stage, schedule.steps, start) as advance:
+    with ProgressBar(stage, schedule.steps, start) as advance:
         for step, items in _prefetched(batch, start * schedule.accumulate, schedule):
             module.train()
             for group in optimizer.param_groups:
@@ -227,46 +228,3 @@ def _atomic_save(state: dict, path: Path) -> None:
     beside = path.with_suffix(".tmp")
     torch.save(state, beside)
     os.replace(beside, path)
-
-
-class progress_bar:
-    """A bar with time left on a terminal; a line now and then when the output is piped."""
-
-    def __init__(self, stage: str, total: int, start: int = 0):
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        console = Console(stderr=True)
-        self.plain = not console.is_terminal
-        self.stage, self.total, self.start, self.begun = stage, total, start, time.monotonic()
-        self.done = start
-        if not self.plain:
-            self.bar = Progress(
-                TextColumn("{task.description}"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TimeRemainingColumn(),
-                TextColumn("{task.fields[note]}"),
-                console=console,
-            )
-            self.task = self.bar.add_task(stage, total=total, completed=start, note="")
-
-    def __enter__(self):
-        if not self.plain:
-            self.bar.start()
-        return self.advance
-
-    def __exit__(self, *_):
-        if not self.plain:
-            self.bar.stop()
-
-    def advance(self, record: dict) -> None:
-        self.done += 1
-        note = "  ".join(f"{k} {v:.4g}" for k, v in record.items() if k != "step" and isinstance(v, (int, float)))
-        if not self.plain:
-            self.bar.update(self.task, advance=1, note=note)
-        elif self.done % 100 == 0 or self.done == self.total:
-            import sys
-
-            left = (time.monotonic() - self.begun) / (self.done - self.start) * (self.total - self.done)
-            print(f"{self.stage} {self.done}/{self.total}  {note}  {left / 60:.1f} min left", file=sys.stderr, flush=True)

@@ -1,0 +1,114 @@
+"""Accuracy through the whole runtime: from the image file to labels and to the words of the answers."""
+
+from __future__ import annotations
+
+import collections
+import csv
+import re
+import sys
+from pathlib import Path
+
+from faceinsight.runtime.errors import FaceInsightError, InputError
+from faceinsight.runtime.pipeline import FaceInsight
+from faceinsight.runtime.progress import ProgressBar
+
+QUESTIONS = {
+    "Male": "Is this a man?",
+    "Eyeglasses": "Is this person wearing eyeglasses?",
+    "Smiling": "Is the person smiling?",
+    "Teeth_Visible": "Are the teeth visible?",
+    "Mustache": "Does the person have a mustache?",
+    "Beard": "Does the person have a beard?",
+    "Bald": "Is the person bald?",
+    "Receding_Hairline": "Is the hairline receding?",
+    "Long_Hair": "Is the hair long?",
+    "Wearing_Hat": "Is the person wearing a hat?",
+    "Wearing_Necktie": "Is the person wearing a necktie?",
+    "Gray_Hair": "Is the hair gray or white?",
+}
+AGES = ("0-34", "35-49", "50-64", "65+")
+
+
+def truth(row: dict[str, str], name: str) -> bool | None:
+    """What labels.csv says of a question's name; None where it does not know."""
+    if name == "Male":
+        return row["Gender"] == "male" if row.get("Gender") else None
+    if name == "Gray_Hair":
+        return row["Hair_Color"] in ("gray", "white") if row.get("Hair_Color") else None
+    return row[name] == "1" if row.get(name) else None
+
+
+def stated(labels: dict[str, str | bool], name: str) -> bool:
+    """What the model's labels say of a question's name."""
+    if name == "Male":
+        return labels["Gender"] == "male"
+    if name == "Gray_Hair":
+        return labels["Hair_Color"] in ("gray", "white")
+    return bool(labels[name])
+
+
+def yes_no(text: str) -> bool | None:
+    """The verdict an answer begins with; None for any other beginning."""
+    found = re.match(r"(yes|no)\b", text.strip(), re.IGNORECASE)
+    return None if found is None else found.group(1).lower() == "yes"
+
+
+def evaluate(model: FaceInsight, data: str | Path, split: str = "val", limit: int | None = None) -> dict:
+    """Labels and answers against a person's labels. data: folder with labels.csv and images/.
+
+    A face that cannot be perceived counts as wrong everywhere. Raises InputError for an unusable folder.
+    """
+    table = Path(data) / "labels.csv"
+    if not table.is_file():
+        raise InputError(f"{data} has no labels.csv; see models/data/portraits.py for the format")
+    with table.open(encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if row.get("split") == split][:limit]
+    if not rows:
+        raise InputError(f"{table} has no row in split {split!r}")
+    counts: dict[str, collections.Counter] = {name: collections.Counter() for name in QUESTIONS}
+    failed, agree, asked, steps = 0, 0, 0, collections.Counter()
+    with ProgressBar("evaluate", len(rows)) as advance:
+        for row in rows:
+            face = None
+            try:
+                face = model.perceive(Path(data) / "images" / row["file"])
+            except FaceInsightError as error:
+                failed += 1
+                print(f"{row['file']}: {error}", file=sys.stderr)
+            for name, question in QUESTIONS.items():
+                wanted = truth(row, name)
+                said = None if face is None else stated(face.labels, name)
+                if wanted is not None:
+                    counts[name][wanted, said] += 1
+                if face is not None:
+                    asked += 1
+                    agree += yes_no(model.ask(face, question).text) == said
+            if face is not None and row.get("Age") in AGES:
+                steps[abs(AGES.index(row["Age"]) - AGES.index(face.labels["Age"]))] += 1
+            advance({})
+    ages = max(1, sum(steps.values()))
+    return {
+        "faces": len(rows),
+        "failed": failed,
+        "labels": {name: _scores(found) for name, found in counts.items()},
+        "age_exact": steps[0] / ages,
+        "age_within_one_group": (steps[0] + steps[1]) / ages,
+        "answers_asked": asked,
+        "answers_agree": agree / max(1, asked),
+    }
+
+
+def _scores(found: collections.Counter) -> dict:
+    total = sum(found.values())
+    rates = []
+    for wanted in (True, False):
+        of = sum(n for (w, _), n in found.items() if w is wanted)
+        if of:
+            rates.append(found[wanted, wanted] / of)
+    return {
+        "faces": total,
+        "accuracy": sum(found[w, w] for w in (True, False)) / max(1, total),
+        "balanced_accuracy": sum(rates) / 2 if len(rates) == 2 else None,
+    }
+
+

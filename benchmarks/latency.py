@@ -1,0 +1,228 @@
+"""Latency of a bundle on this machine, per stage and end to end, beside the same model in PyTorch eager.
+
+Perception and prefill are bound by arithmetic, decoding by the bytes of the weights. Everything is warmed up first;
+the runtime and its peer take turns, so that a noisy machine is noisy for both. The last line is one JSON document.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from faceinsight.runtime.bundle import NANO
+from faceinsight.runtime.generate import Sampling, Usage
+from faceinsight.runtime.pipeline import Face, FaceInsight
+from faceinsight.runtime.progress import ProgressBar
+
+FIRST, SECOND = "is the person wearing eyeglasses?", "what colour is the hair?"
+DESCRIBE = "describe this face"
+WARM_UP = 5
+PERCENTILES = (50, 90, 99)
+
+
+def bench(bundle: Path | None, model: Path | None, threads: int | None, rounds: int, peer: bool) -> dict:
+    """Prints tables and a last line of JSON; returns that document. peer: also time PyTorch eager, FP32."""
+    threads = threads or os.cpu_count() or 1
+    runtime = FaceInsight.load(bundle, threads=threads)
+    frame, box = _frame(runtime)
+    sides = {"runtime": lambda: measure_runtime(runtime, frame, box)}
+    if peer:
+        sides["pytorch"] = _peer(model, threads, runtime, frame, box)
+    samples: dict[str, list[dict[str, float]]] = {name: [] for name in sides}
+    with ProgressBar("bench", rounds + WARM_UP) as advance:
+        for turn in range(rounds + WARM_UP):
+            for name, measure in sides.items():
+                found = measure()
+                if turn >= WARM_UP:
+                    samples[name].append(found)
+            advance({})
+    result = {
+        "device": _device(),
+        "threads": threads,
+        "rounds": rounds,
+        "frame": list(frame.shape),
+        "engine": runtime.bundle.manifest["engine"],
+        "stages": {k: v["precision"] for k, v in runtime.bundle.manifest["stages"].items()},
+        **{name: _summary(found) for name, found in samples.items()},
+        "process": process_figures(bundle, threads),
+    }
+    result["ratios"] = _ratios(result)
+    _print(result)
+    print(json.dumps(result))
+    return result
+
+
+def measure_runtime(runtime: FaceInsight, frame: np.ndarray, box) -> dict[str, float]:
+    """One frame through the runtime: milliseconds per stage, to the first token, of the second question."""
+    figures: dict[str, float] = {}
+    start = time.perf_counter()
+    runtime.detector(frame)
+    figures["detect_ms"] = (time.perf_counter() - start) * 1e3
+    start = time.perf_counter()
+    face = runtime.perceive(frame, box)
+    figures["perceive_ms"] = (time.perf_counter() - start) * 1e3
+    figures |= {k: face.timings[k] for k in ("crop_ms", "parser_ms", "vision_ms", "fusion_ms")}
+    figures["first_question_ms"] = _first_token(runtime, face, FIRST)
+    figures["ttft_ms"] = figures["perceive_ms"] + figures["first_question_ms"]
+    figures["ttft_with_detection_ms"] = figures["ttft_ms"] + figures["detect_ms"]
+    figures["second_question_ms"] = _first_token(runtime, face, SECOND)
+    answer = runtime.ask(face, DESCRIBE)
+    figures["token_ms"] = answer.timings["decode_ms"] / max(1, answer.tokens)
+    return figures
+
+
+def _first_token(runtime: FaceInsight, face: Face, question: str) -> float:
+    usage = Usage()
+    next(runtime._generate(face, question, Sampling(max_tokens=1), usage))
+    return usage.ttft_ms
+
+
+def _peer(model: Path | None, threads: int, runtime: FaceInsight, frame, box) -> Callable[[], dict[str, float]]:
+    """The same chain in PyTorch eager, FP32, from the same crop, with a Hugging Face KV cache."""
+    import torch
+
+    from faceinsight.build_engines.build import model_directory
+    from faceinsight.models.faceinsight import FaceInsightModel
+    from faceinsight.runtime.image import crop_matrix, warp
+    from faceinsight.runtime.prompt import Prompter, PromptTemplate
+
+    torch.set_num_threads(threads)
+    network = FaceInsightModel.from_pretrained(model_directory(model))
+    prompter = Prompter(network.tokenizer_json, PromptTemplate(), network.language.vocab_size)
+    sizes = runtime.bundle.manifest["sizes"]
+
+    @torch.no_grad()
+    def measure() -> dict[str, float]:
+        figures: dict[str, float] = {}
+        clock = [time.perf_counter()]
+
+        def lap(name: str) -> None:
+            now = time.perf_counter()
+            figures[name] = (now - clock[0]) * 1e3
+            clock[0] = now
+
+        start = clock[0]
+        crops = {s: torch.from_numpy(warp(frame, crop_matrix(box, s), s)[None]) for s in set(sizes.values())}
+        lap("crop_ms")
+        parse_map = network.parser(crops[sizes["parser"]])
+        lap("parser_ms")
+        features = network.vision(crops[sizes["vision"]])
+        lap("vision_ms")
+        tokens, _ = network.fusion(features, parse_map)
+        lap("fusion_ms")
+        figures["perceive_ms"] = (time.perf_counter() - start) * 1e3
+        # the runtime's labels, so that both sides read a prompt of the same length
+        prefix = prompter.prefix(_LABELS, tokens.shape[1])
+        question = prompter.question(FIRST, 64)
+        out = _forward(network, [*prefix, *question], tokens, None)
+        out.logits[0, -1].argmax().item()
+        lap("first_question_ms")
+        figures["ttft_ms"] = (time.perf_counter() - start) * 1e3
+        cache = out.past_key_values
+        begun = time.perf_counter()
+        token = int(out.logits[0, -1].argmax())
+        for _ in range(20):
+            out = _forward(network, [token], tokens, cache)
+            token = int(out.logits[0, -1].argmax())
+        figures["token_ms"] = (time.perf_counter() - begun) * 1e3 / 20
+        return figures
+
+    return measure
+
+
+_LABELS = {"Gender": "female", "Age": "35-49", "Hair_Color": "brown"} | {
+    name: False
+    for name in (
+        "Eyeglasses", "Smiling", "Teeth_Visible", "Mustache", "Beard", "Bald",
+        "Receding_Hairline", "Long_Hair", "Wearing_Hat", "Wearing_Necktie",
+    )
+}  # fmt: skip
+
+
+def _forward(network, ids, tokens, cache):
+    import torch
+
+    embeds = network.language.embed(torch.tensor([ids]), tokens)
+    return network.language.backbone(
+        inputs_embeds=embeds, past_key_values=cache, use_cache=True, logits_to_keep=1
+    )
+
+
+def _frame(runtime: FaceInsight):
+    """skimage's astronaut if scikit-image is there, a rendered face otherwise; and its face box."""
+    try:
+        from skimage.data import astronaut
+
+        frame = astronaut()
+    except ImportError:
+        from faceinsight.models.data.synthetic import generate
+
+        frame = generate(3).image
+    return frame, runtime.perceive(frame).box
+
+
+def process_figures(bundle: Path | None, threads: int) -> dict[str, float]:
+    """A fresh process that only loads the runtime and answers once: import seconds, load seconds, peak memory."""
+    script = (
+        "import json,resource,sys,time; a=time.perf_counter(); from faceinsight import FaceInsight; "
+        "b=time.perf_counter(); import numpy as np; m=FaceInsight.load(sys.argv[1], threads=int(sys.argv[2])); "
+        "c=time.perf_counter(); m.ask(np.full((256,256,3),90,np.uint8), 'is he bald?', box=(60,60,160,190)); "
+        "print(json.dumps({'import_s': b-a, 'load_s': c-b, "
+        "'peak_mb': resource.getrusage(resource.RUSAGE_SELF).ru_maxrss/1024}))"
+    )
+    command = [sys.executable, "-c", script, str(bundle or NANO), str(threads)]
+    subprocess.run(command, check=True, capture_output=True)  # a first import may compile bytecode
+    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+def _summary(samples: list[dict[str, float]]) -> dict[str, dict[str, float]]:
+    return {
+        name: {f"p{p}": round(float(np.percentile([s[name] for s in samples], p)), 3) for p in PERCENTILES}
+        for name in samples[0]
+    }
+
+
+def _ratios(result: dict) -> dict[str, float]:
+    own = result["runtime"]
+    ratios = {"first_over_second_question": own["ttft_ms"]["p50"] / own["second_question_ms"]["p50"]}
+    if "pytorch" in result:
+        shared = [name for name in result["pytorch"] if name in own]
+        ratios |= {f"pytorch_over_runtime_{name}": result["pytorch"][name]["p50"] / own[name]["p50"] for name in shared}
+    return {name: round(value, 2) for name, value in ratios.items()}
+
+
+def _device() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def _print(result: dict) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    table = Table("", "p50", "p90", "p99", "PyTorch p50", "ratio", title=f"{result['device']}, {result['threads']} threads")
+    peer = result.get("pytorch", {})
+    for name, figures in result["runtime"].items():
+        other = peer.get(name, {}).get("p50")
+        ratio = result["ratios"].get(f"pytorch_over_runtime_{name}")
+        cells = [f"{figures[f'p{p}']:.2f}" for p in PERCENTILES]
+        table.add_row(name, *cells, "" if other is None else f"{other:.2f}", "" if ratio is None else f"{ratio:.1f}x")
+    console.print(table)
+    tokens = 1e3 / result["runtime"]["token_ms"]["p50"]
+    process = result["process"]
+    console.print(
+        f"{tokens:.0f} tokens/s; second question {result['ratios']['first_over_second_question']:.1f} times sooner than "
+        f"the first; import {process['import_s']:.2f} s, load {process['load_s']:.2f} s, peak {process['peak_mb']:.0f} MB"
+    )

@@ -1,0 +1,48 @@
+"""Progress of long work, on standard error."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+
+class ProgressBar:
+    """A bar with time left on a terminal; a line every 100 steps when the output is piped. Use as a context manager:
+    it gives `advance(record)`, to be called once a step with the figures to show."""
+
+    def __init__(self, stage: str, total: int, start: int = 0):
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        console = Console(stderr=True)
+        self.plain = not console.is_terminal
+        self.stage, self.total, self.start, self.begun = stage, total, start, time.monotonic()
+        self.done = start
+        if not self.plain:
+            self.bar = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeRemainingColumn(),
+                TextColumn("{task.fields[note]}"),
+                console=console,
+            )
+            self.task = self.bar.add_task(stage, total=total, completed=start, note="")
+
+    def __enter__(self):
+        if not self.plain:
+            self.bar.start()
+        return self.advance
+
+    def __exit__(self, *_):
+        if not self.plain:
+            self.bar.stop()
+
+    def advance(self, record: dict) -> None:
+        self.done += 1
+        note = "  ".join(f"{k} {v:.4g}" for k, v in record.items() if k != "step" and isinstance(v, (int, float)))
+        if not self.plain:
+            self.bar.update(self.task, advance=1, note=note)
+        elif self.done % 100 == 0 or self.done == self.total:
+            left = (time.monotonic() - self.begun) / (self.done - self.start) * (self.total - self.done)
+            print(f"{self.stage} {self.done}/{self.total}  {note}  {left / 60:.1f} min left", file=sys.stderr, flush=True)
