@@ -15,7 +15,7 @@ BUILD = [
     "onnx-graphsurgeon>=0.6",
     "onnxslim",
 ]
-TRAIN = [*BUILD, "accelerate", "peft", "tensorboard"]
+TRAIN = [*BUILD, "accelerate", "peft", "tensorboard", "tomli; python_version < '3.11'"]
 DEMO = ["scikit-image"]
 
 setup(

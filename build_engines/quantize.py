@@ -80,7 +80,7 @@ class _Quantizer:
         that is never negative has its zero point at 0, which lets it fuse the ReLU into the convolution.
         """
         if name not in self.ranges:
-            raise InputError(f"no range for tensor {name!r}: the scales file was made from another graph; calibrate again")
+            raise InputError(f"tensor {name!r} has no range: these scales are of another graph; calibrate this model")
         low, high = self.ranges[name]
         # an all-zero activation still needs a step
         step = np.float32(max(-low, high, 1e-6) / 127)
@@ -112,5 +112,6 @@ class _Quantizer:
     def _node(
         self, op: str, given: gs.Tensor, scale: np.ndarray, zero: np.ndarray, result: gs.Variable, attrs: dict
     ) -> None:
-        constants = [gs.Constant(f"{result.name}.{part}", np.asarray(value)) for part, value in (("scale", scale), ("zero", zero))]
+        parts = {"scale": scale, "zero": zero}
+        constants = [gs.Constant(f"{result.name}.{part}", np.asarray(value)) for part, value in parts.items()]
         self.graph.nodes.append(gs.Node(op, f"{result.name}.{op}", attrs, [given, *constants], [result]))

@@ -103,22 +103,22 @@ class Histogram:
 
     def add(self, values: np.ndarray) -> None:
         """values: float32 of any shape."""
-        self.low, self.high = min(self.low, float(values.min())), max(self.high, float(values.max()))
-        largest = max(-self.low, self.high)
-        if not math.isfinite(largest):
+        low, high = float(values.min()), float(values.max())
+        if not (math.isfinite(low) and math.isfinite(high)):
             raise ValueError("an activation is not finite: the float graph itself is broken")
+        self.low, self.high = min(self.low, low), max(self.high, high)
+        largest = max(-low, high, 1e-6)
         self.top = self.top or largest
         while largest > self.top:
             self.counts = np.concatenate([self.counts.reshape(-1, 2).sum(1), np.zeros(BINS // 2, np.int64)])
             self.top *= 2
-        if self.top:
-            bins = np.minimum((np.abs(values.ravel()) * (BINS / self.top)).astype(np.int32), BINS - 1)
-            self.counts += np.bincount(bins, minlength=BINS)
+        bins = np.minimum((np.abs(values.ravel()) * (BINS / self.top)).astype(np.int32), BINS - 1)
+        self.counts += np.bincount(bins, minlength=BINS)
 
     def range(self, percentile: float) -> tuple[float, float]:
         """Extremes, clipped to the |x| that `percentile` percent of the values do not exceed."""
         total = np.cumsum(self.counts)
-        if percentile >= 100 or not total[-1]:
+        if percentile >= 100:
             return self.low, self.high
         limit = (int(np.searchsorted(total, percentile / 100 * total[-1])) + 1) * self.top / BINS
         return max(self.low, -limit), min(self.high, limit)
@@ -133,7 +133,8 @@ def activation_ranges(
     """Range of every observed tensor of the float `graph`: name -> (low, high).
 
     batches: the graph's inputs by name, batch first. percentile: 100 takes minimum and maximum; less clips rare large
-    values, which buys a finer step for the rest. progress: called with the number of images done so far.
+    values, which buys a finer step for the rest (99.99 measured well on RegNet, SegFormer and ViT alike). progress:
+    called with the number of images done so far.
     """
     names = observed_tensors(graph)
     session = _probe(graph, names)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import tomllib
+import sys
 from pathlib import Path
 
 import torch
@@ -19,6 +19,11 @@ from faceinsight.runtime.prompt import Prompter, PromptTemplate
 from . import stages
 from .instruct import Instruction, encode_gallery, train_instruct
 from .trainer import Schedule
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 RECIPES = Path(__file__).with_name("recipes")
 STAGES = ("vision", "parser", "alignment", "instruct")
