@@ -161,7 +161,7 @@ def test_portraits_reader_skips_and_reports(tmp_path):
 
 
 def test_recipes_name_what_is_wrong(tmp_path):
-    assert set(Recipe.load("nano").stages) == {"parser", "vision", "alignment", "instruct"}
+    assert set(Recipe.load("nano").stages) == {"language", "parser", "vision", "alignment", "instruct"}
     with pytest.raises(InputError, match="no such recipe"):
         Recipe.load("nonesuch")
     (tmp_path / "bad.toml").write_text("[stage.parser]\nbatch = 3\n")

@@ -76,31 +76,37 @@ def complete_labels(probabilities: list[float]) -> dict[str, str | bool]:
 
 @dataclass(frozen=True)
 class ExchangeBatches:
-    """A pure function of the step: packed sequences with their mask, positions and targets."""
+    """A pure function of the step: packed sequences with their mask, positions and targets.
 
-    gallery: Gallery
+    gallery: the faces spoken of; None for text alone, with invented facts.
+    """
+
+    gallery: Gallery | None
     prompter: Prompter
     batch: int
     settings: Instruction
-    visual_count: int
     seed: int = 0
 
     def __call__(self, step: int) -> dict[str, Tensor]:
         rng = random.Random(f"{self.seed}/{step}")
         draw = np.random.default_rng((self.seed, 3, step))
+        if self.gallery is None:
+            return pack([self._sequence(sample_labels(draw), 0, rng) for _ in range(self.batch)], self.prompter)
         chosen = [rng.randrange(len(self.gallery.labels)) for _ in range(self.batch)]
-        sequences = [self._sequence(index, rng, draw) for index in chosen]
+        count = self.gallery.features.shape[1] + self.gallery.parts.shape[1]
+        sequences = []
+        for index in chosen:
+            kind = rng.random()
+            labels = sample_labels(draw) if kind < self.settings.invented else self.gallery.labels[index]
+            sequences.append(self._sequence(labels, count, rng, blind=kind > 1 - self.settings.blind))
         return pack(sequences, self.prompter) | {
             "features": self.gallery.features[chosen],
             "parts": self.gallery.parts[chosen],
         }
 
-    def _sequence(self, index: int, rng: random.Random, draw: np.random.Generator):
+    def _sequence(self, labels: dict, visual_count: int, rng: random.Random, blind: bool = False):
         """(prefix ids, [(question ids, answer ids)])"""
-        kind = rng.random()
-        labels = sample_labels(draw) if kind < self.settings.invented else self.gallery.labels[index]
-        facts = {} if kind > 1 - self.settings.blind else labels
-        prefix = self.prompter.prefix(facts, self.visual_count)
+        prefix = self.prompter.prefix({} if blind else labels, visual_count)
         pairs = []
         for item in exchanges(labels, rng, self.settings.exchanges):
             answer = [*self.prompter.encode(item.answer), self.prompter.stop_id]
@@ -152,17 +158,28 @@ class Speaker(nn.Module):
 
     def forward(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Logits at the positions that have a target, [K, vocab], and those targets [K]."""
-        visual = torch.cat(
-            [self.vision_projector(batch["features"].float()), self.segmentation_projector(batch["parts"].float())], 1
-        )
         backbone = self.language.backbone
-        embeds = self.language.embed(batch["ids"], visual)
+        embeds = self.language.embed(batch["ids"], self._visual_tokens(batch))
         bias = torch.zeros(batch["mask"].shape, dtype=embeds.dtype).masked_fill(~batch["mask"], -1e9)
         hidden = backbone.model(
             inputs_embeds=embeds, attention_mask=bias, position_ids=batch["positions"], use_cache=False
         ).last_hidden_state
         wanted = batch["targets"] != -100
         return backbone.lm_head(hidden[wanted]), batch["targets"][wanted]
+
+    def _visual_tokens(self, batch: dict[str, Tensor]) -> Tensor:
+        if "features" not in batch:
+            return torch.zeros(len(batch["ids"]), 1, self.language.width)
+        image = self.vision_projector(batch["features"].float())
+        return torch.cat([image, self.segmentation_projector(batch["parts"].float())], 1)
+
+
+def train_language(
+    model: FaceInsightModel, prompter: Prompter, settings: Instruction, schedule: Schedule, out: Path
+) -> None:
+    """Teaches a small language model from scratch to read facts and questions (one that comes with weights needs it
+    not). Text alone, no visual tokens."""
+    _train("language", model, prompter, None, settings, schedule, out)
 
 
 def train_instruct(
@@ -174,10 +191,13 @@ def train_instruct(
     out: Path,
 ) -> None:
     """Next-token loss on the answers; everything but projectors and language model stays as it is."""
+    _train("instruct", model, prompter, gallery, settings, schedule, out)
+
+
+def _train(stage: str, model, prompter, gallery, settings, schedule, out) -> None:
     speaker = Speaker(model)
-    visual_count = gallery.features.shape[1] + gallery.parts.shape[1]
-    batches = ExchangeBatches(gallery, prompter, schedule.batch, settings, visual_count, schedule.seed)
-    held_out = ExchangeBatches(gallery, prompter, 48, settings, visual_count, schedule.seed + 1000)
+    batches = ExchangeBatches(gallery, prompter, schedule.batch, settings, schedule.seed)
+    held_out = ExchangeBatches(gallery, prompter, 48, settings, schedule.seed + 1000)
 
     def loss(batch):
         logits, targets = speaker(batch)
@@ -191,4 +211,4 @@ def train_instruct(
             "val_loss": round(float(F.cross_entropy(logits.float(), targets)), 4),
         }
 
-    fit("instruct", speaker, batches, loss, schedule, out, validate)
+    fit(stage, speaker, batches, loss, schedule, out, validate)

@@ -17,7 +17,7 @@ from faceinsight.runtime.errors import InputError
 from faceinsight.runtime.prompt import Prompter, PromptTemplate
 
 from . import stages
-from .instruct import Instruction, encode_gallery, train_instruct
+from .instruct import Instruction, encode_gallery, train_instruct, train_language
 from .trainer import Schedule
 
 if sys.version_info >= (3, 11):
@@ -26,7 +26,7 @@ else:
     import tomli as tomllib
 
 RECIPES = Path(__file__).with_name("recipes")
-STAGES = ("vision", "parser", "alignment", "instruct")
+STAGES = ("language", "vision", "parser", "alignment", "instruct")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,10 +127,14 @@ def _alignment(model, stage, prompter, train_set, val_set, out):
     stages.train_alignment(model, train_set, val_set, stage.schedule, stage.synthetic, out, tune)
 
 
+def _language(model, stage, prompter, train_set, val_set, out):
+    train_language(model, prompter, Instruction(**stage.options), stage.schedule, out)
+
+
 def _instruct(model, stage, prompter, train_set, val_set, out):
     settings = Instruction(**stage.options)
     gallery = encode_gallery(model, train_set, settings.faces, stage.synthetic, stage.schedule.seed)
     train_instruct(model, prompter, gallery, settings, stage.schedule, out)
 
 
-_STAGES = {"parser": _parser, "vision": _vision, "alignment": _alignment, "instruct": _instruct}
+_STAGES = {"language": _language, "parser": _parser, "vision": _vision, "alignment": _alignment, "instruct": _instruct}
