@@ -110,5 +110,3 @@ def _scores(found: collections.Counter) -> dict:
         "accuracy": sum(found[w, w] for w in (True, False)) / max(1, total),
         "balanced_accuracy": sum(rates) / 2 if len(rates) == 2 else None,
     }
-
-

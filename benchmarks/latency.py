@@ -151,9 +151,7 @@ def _forward(network, ids, tokens, cache):
     import torch
 
     embeds = network.language.embed(torch.tensor([ids]), tokens)
-    return network.language.backbone(
-        inputs_embeds=embeds, past_key_values=cache, use_cache=True, logits_to_keep=1
-    )
+    return network.language.backbone(inputs_embeds=embeds, past_key_values=cache, use_cache=True, logits_to_keep=1)
 
 
 def _frame(runtime: FaceInsight):
@@ -212,7 +210,9 @@ def _print(result: dict) -> None:
     from rich.table import Table
 
     console = Console(width=None if sys.stdout.isatty() else 120)
-    table = Table("", "p50", "p90", "p99", "PyTorch p50", "ratio", title=f"{result['device']}, {result['threads']} threads")
+    table = Table(
+        "", "p50", "p90", "p99", "PyTorch p50", "ratio", title=f"{result['device']}, {result['threads']} threads"
+    )
     peer = result.get("pytorch", {})
     for name, figures in result["runtime"].items():
         other = peer.get(name, {}).get("p50")

@@ -44,7 +44,10 @@ def verify(model: FaceInsightModel, contents: dict[str, bytes], crops: dict[str,
             "mean difference of probabilities",
             float(np.abs(found["fusion"]["probabilities"] - probabilities.numpy()).mean()),
         ),
-        "language": ("share of greedy tokens that differ", _language_error(model, engines["language"], tokens, probabilities)),
+        "language": (
+            "share of greedy tokens that differ",
+            _language_error(model, engines["language"], tokens, probabilities),
+        ),
     }
     report = {}
     for stage, content in contents.items():
@@ -90,7 +93,9 @@ def _language_error(model, engine, tokens, probabilities) -> float:
     decoder, prompter = _decoder(model, engine)
     wrong = total = 0
     for row in range(min(4, len(tokens))):
-        labels = labels_from_assignment(consistent_assignment(dict(zip(NAMES, probabilities[row].tolist(), strict=True))))
+        labels = labels_from_assignment(
+            consistent_assignment(dict(zip(NAMES, probabilities[row].tolist(), strict=True)))
+        )
         prefix = prompter.prefix(labels, tokens.shape[1])
         cache = decoder.new_cache()
         for question in QUESTIONS:

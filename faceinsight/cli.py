@@ -127,7 +127,9 @@ def parse(
     _, face = _perceive(image, bundle, box, device, threads)
     save_picture(face.parse_map if raw else parse_overlay(load_image(image), face), out)
     counts = np.bincount(face.parse_map.ravel(), minlength=len(PARSE_CLASSES))
-    shares = {name: round(n / face.parse_map.size, 4) for name, n in zip(PARSE_CLASSES, counts.tolist()) if n}
+    shares = {
+        name: round(n / face.parse_map.size, 4) for name, n in zip(PARSE_CLASSES, counts.tolist(), strict=True) if n
+    }
     if as_json:
         _print_json({"image": str(image), "out": str(out), "crop_box": face.crop_box, "shares": shares})
         return
@@ -214,10 +216,12 @@ def evaluate(
         _print_json(result)
         return
     rows = [
-        (name, f"{s['balanced_accuracy']:.3f}" if s["balanced_accuracy"] is not None else "-", f"{s['accuracy']:.3f}", str(s["faces"]))
+        (name, _figure(s["balanced_accuracy"]), _figure(s["accuracy"]), str(s["faces"]))
         for name, s in result["labels"].items()
-    ]  # fmt: skip
-    _print_table(f"{result['faces']} faces, {result['failed']} failed", ("label", "balanced", "accuracy", "faces"), rows)
+    ]
+    _print_table(
+        f"{result['faces']} faces, {result['failed']} failed", ("label", "balanced", "accuracy", "faces"), rows
+    )
     print(f"answers that agree with the labels: {result['answers_agree']:.2%} of {result['answers_asked']}")
 
 
@@ -233,6 +237,10 @@ def bench(
     from faceinsight.benchmarks.latency import bench as run
 
     run(bundle, model, threads, rounds, peer)
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
 
 
 def _needs(extra: str, *modules: str) -> None:
@@ -323,7 +331,8 @@ def _print_answer(question: str | None, answer) -> None:
 
 
 def _print_face(face) -> None:
-    rows = [(name, str(value) if isinstance(value, str) else "yes" if value else "no") for name, value in face.labels.items()]
+    words = {True: "yes", False: "no"}
+    rows = [(name, value if isinstance(value, str) else words[value]) for name, value in face.labels.items()]
     _print_table("labels", ("label", "value"), rows)
     _print_table("attributes", ("attribute", "probability"), [(n, f"{p:.3f}") for n, p in face.attributes.items()])
 

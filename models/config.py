@@ -117,9 +117,7 @@ class FaceInsightConfig:
                 parser=_backbone(data["parser"]),
                 vision=_backbone(data["vision"]),
                 segmentation=SegmentationConfig(**data["segmentation"]),
-                attributes=AttributeConfig(
-                    **(data["attributes"] | {"prompts": tuple(data["attributes"]["prompts"])})
-                ),
+                attributes=AttributeConfig(**(data["attributes"] | {"prompts": tuple(data["attributes"]["prompts"])})),
                 language=_backbone(data["language"]),
                 context=data["context"],
             )

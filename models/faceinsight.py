@@ -107,6 +107,8 @@ class FaceInsightModel(nn.Module):
             raise InputError(f"{directory / WEIGHTS} cannot be loaded into this config: {error}") from error
         tied = {name for name in missing if name.endswith("lm_head.weight")}
         if set(missing) - tied or unexpected:
-            raise InputError(f"{directory / WEIGHTS} does not fit its config: missing {missing}, unexpected {unexpected}")
+            raise InputError(
+                f"{directory / WEIGHTS} does not fit its config: missing {missing}, unexpected {unexpected}"
+            )
         model.tokenizer_json = (directory / TOKENIZER).read_text(encoding="utf-8")
         return model.eval()

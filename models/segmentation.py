@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from transformers import ViTConfig, ViTModel
 
 from faceinsight.runtime.labels import PARSE_CLASSES
@@ -40,5 +39,6 @@ class SegmentationEncoder(nn.Module):
         one_hot = (parse_map.long().unsqueeze(1) == classes.view(1, -1, 1, 1)).float()
         # the parser may see a larger crop than this encoder was configured for
         cell = parse_map.shape[-1] // (self.config.size // self.config.cell)
-        fractions = F.avg_pool2d(one_hot, cell)
+        side = parse_map.shape[-1] // cell
+        fractions = one_hot.unflatten(3, (side, cell)).unflatten(2, (side, cell)).mean((3, 5))
         return self.backbone(fractions).last_hidden_state[:, 1:]

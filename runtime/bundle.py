@@ -1,4 +1,4 @@
-"""The bundle on disk: manifest.json, one file a stage, tokenizer.json. Read here, and written here whole or not at all."""
+"""The bundle on disk: manifest.json, one file a stage, tokenizer.json. Read here; written here, whole or not at all."""
 
 from __future__ import annotations
 
@@ -109,8 +109,10 @@ def write_bundle(directory: str | Path, manifest: dict, files: dict[str, bytes])
     {layers, kv_heads, head_dim, vocab_size, context}. Raises BundleError if `directory` holds something else.
     """
     directory = Path(directory)
-    if directory.exists() and not (directory / MANIFEST).is_file() and (
-        not directory.is_dir() or any(directory.iterdir())
+    if (
+        directory.exists()
+        and not (directory / MANIFEST).is_file()
+        and (not directory.is_dir() or any(directory.iterdir()))
     ):
         raise BundleError(f"{directory} exists and is not a bundle; give --out a new or an empty directory")
     directory.parent.mkdir(parents=True, exist_ok=True)

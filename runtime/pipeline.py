@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -44,7 +43,7 @@ class Face:
 
 @dataclass(frozen=True)
 class Answer:
-    """text: the answer. attributes: probabilities of what the text speaks of. regions: parse classes it rests on.
+    """text: the answer. attributes: probabilities of what it speaks of. regions: parse classes it rests on.
 
     confidence: least probability, in [0, 1], of a value that the text states; None for a refusal. timings: {"ttft_ms": ..., ...}.
     tokens: generated. face: the face asked about.
@@ -199,9 +198,7 @@ class FaceInsight:
         labels = labels_from_assignment(consistent_assignment(attributes, self._rules))
         inverse = np.linalg.inv(np.vstack([crop_matrix(box, 1), [0, 0, 1]]))
         crop_box = tuple(float(v) for corner in ((0, 0, 1), (1, 1, 1)) for v in (inverse @ corner)[:2])
-        return Face(
-            tuple(float(v) for v in box), crop_box, attributes, labels, parse_map, dict(timings), visual_tokens
-        )
+        return Face(tuple(float(v) for v in box), crop_box, attributes, labels, parse_map, dict(timings), visual_tokens)
 
     def _generate(self, face: Face, question: str, sampling: Sampling, usage: Usage) -> Iterator[int]:
         if not face._cache:

@@ -45,4 +45,6 @@ class ProgressBar:
             self.bar.update(self.task, advance=1, note=note)
         elif self.done % 100 == 0 or self.done == self.total:
             left = (time.monotonic() - self.begun) / (self.done - self.start) * (self.total - self.done)
-            print(f"{self.stage} {self.done}/{self.total}  {note}  {left / 60:.1f} min left", file=sys.stderr, flush=True)
+            print(
+                f"{self.stage} {self.done}/{self.total}  {note}  {left / 60:.1f} min left", file=sys.stderr, flush=True
+            )

@@ -63,7 +63,9 @@ class Prompter:
         self.vocab_size = vocab_size
         self.stop_id = self._tokenizer.token_to_id(template.stop)
         if self.stop_id is None:
-            raise InputError(f"the tokenizer has no token {template.stop!r}, which the prompt template ends answers with")
+            raise InputError(
+                f"the tokenizer has no token {template.stop!r}, which the prompt template ends answers with"
+            )
 
     def encode(self, text: str) -> list[int]:
         return self._tokenizer.encode(text, add_special_tokens=False).ids

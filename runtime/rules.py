@@ -18,7 +18,7 @@ KINDS = ("exactly_one", "implies", "excludes")
 
 @dataclass(frozen=True)
 class Rule:
-    """`exactly_one`: one of `names` holds. `implies`: names[0] -> all others. `excludes`: names[0] -> none of the others."""
+    """exactly_one: one of `names` holds. implies: names[0] -> all others. excludes: names[0] -> none of the others."""
 
     kind: str
     names: tuple[str, ...]

@@ -11,7 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from faceinsight.models.data.questions import (
-    IDENTITY, OFF_TOPIC, SPECS, TOPICS, answer_what, answer_yes_no, describe, exchange, exchanges,
+    IDENTITY,
+    OFF_TOPIC,
+    SPECS,
+    TOPICS,
+    answer_what,
+    answer_yes_no,
+    describe,
+    exchange,
+    exchanges,
 )  # fmt: skip
 from faceinsight.runtime.labels import FLAGS, GROUPS, LABELS, NAMES, labels_from_assignment
 from faceinsight.runtime.rules import consistent_assignment

@@ -24,11 +24,11 @@ CLASS = {name: index for index, name in enumerate(PARSE_CLASSES)}
 
 AGES = tuple(GROUPS["Age"])
 HAIR = {
-    "black": (30, 26, 26), "brown": (92, 60, 38), "blond": (212, 174, 108),
+    "black": (30, 26, 26), "brown": (78, 54, 38), "blond": (212, 174, 108),
     "red": (148, 70, 38), "gray": (138, 136, 134), "white": (226, 223, 218),
 }  # fmt: skip
 SKIN = np.array(
-    [(246, 214, 194), (236, 196, 170), (226, 180, 150), (208, 158, 122), (182, 130, 96), (146, 98, 70), (106, 70, 50),
+    [(242, 204, 178), (236, 192, 162), (226, 180, 150), (208, 158, 122), (182, 130, 96), (146, 98, 70), (106, 70, 50),
      (78, 52, 40)]
 )  # fmt: skip
 SKIN_ODDS = (0.17, 0.19, 0.19, 0.15, 0.1, 0.08, 0.07, 0.05)
@@ -154,7 +154,10 @@ class Scene:
         roll, yaw = np.clip(rng.normal(0, (0.06, 0.2)), (-0.175, -0.5), (0.175, 0.5))
         centre = np.array([SIZE / 2, SIZE / 2 + 0.1 * OVAL]) + rng.normal(0, 0.6, 2)
         self.frame = Frame(centre, OVAL * rng.uniform(0.94, 1.06), roll, yaw)
-        self.skin = SKIN[rng.choice(len(SKIN), p=SKIN_ODDS)] * rng.uniform(0.93, 1.04) + rng.normal(0, 4, 3)
+        tone = rng.choice(len(SKIN), 2, p=SKIN_ODDS)  # the lighter of two draws goes with red and blond hair
+        self.skin = SKIN[tone.min() if labels["Hair_Color"] in ("red", "blond") else tone[0]] * rng.uniform(
+            0.93, 1.04
+        ) + rng.normal(0, 4, 3)
         self.hair = np.array(HAIR[labels["Hair_Color"]]) * rng.uniform(0.88, 1.1) + rng.normal(0, 4, 3)
         self.wide = rng.uniform(0.92, 1.04) * (1 if self.man else 0.97)
         self.image = np.empty((2 * SIZE, 2 * SIZE, 3), np.uint8)
@@ -304,8 +307,12 @@ def _cloth(scene: Scene) -> None:
     high, low = scene.between(0.58, 0.66), scene.between(0.85, 1.0)
     neckline = scene.between(0.66, 0.72) if tie else scene.between(0.66, 0.95)
     formal = tie or scene.man
-    coat = rng.uniform(12, 80) + rng.normal(0, 10, 3) if formal or scene.chance(0.5) else rng.uniform(30, 230, 3)
-    shirt = rng.uniform(195, 250) + rng.normal(0, 8, 3) if formal else rng.uniform(30, 245, 3)
+    coat = (
+        rng.uniform(12, 80) + rng.normal(0, 10, 3)
+        if formal or scene.chance(0.5)
+        else rng.uniform(40, 210) + _dull(rng, 36)
+    )
+    shirt = rng.uniform(195, 250) + rng.normal(0, 8, 3) if formal else rng.uniform(40, 230) + _dull(rng, 36)
     right = np.array([(0, neckline), (0.20, high), (0.34, 0.72), (0.8, 0.86), (1.5, 1.4)])
     scene.fill(to(np.vstack([right, right[::-1] * [-1, 1]])), shirt, "cloth", _CLOTH)
     if tie:
@@ -347,7 +354,8 @@ def _jewels(scene: Scene) -> None:
     if scene.chance(0.35):
         drop = scene.between(0.015, 0.04)
         ring = _oval(0.415 * scene.wide, 0.10 + drop, 0.018, drop + 0.01)
-        scene.draw(ring, metal, "ear_r", _PLAIN, sides=(-1, 1), depth=-0.12)
+        seen = [side for side in (-1, 1) if side * scene.frame.yaw < 0.15]
+        scene.draw(ring, metal, "ear_r", _PLAIN, sides=seen, depth=-0.12)
     if scene.chance(0.25):
         for t in np.linspace(-1, 1, 19):
             bead = _oval(0.2 * t, 0.65 + 0.13 * (1 - t * t), 0.017, 0.017, 8)
@@ -385,7 +393,7 @@ def _mouth(scene: Scene) -> float:
     half = scene.between(0.175, 0.205) if smile else scene.between(0.13, 0.16)
     lift = scene.between(0.03, 0.055) if smile else scene.between(-0.014, 0.004)
     full = scene.between(0.014, 0.026) if scene.man else scene.between(0.02, 0.032)
-    gap = scene.between(0.035, 0.07) if teeth else 0.0
+    gap = scene.between(0.045, 0.08) if teeth else 0.0
     x = np.linspace(-1, 1, 13)
     arch, seam = 1 - x**2, scene.between(0.20, 0.23) - lift * x**2
     bow = seam - full * (arch - 0.3 * np.exp(-((4 * x) ** 2)))
@@ -397,7 +405,7 @@ def _mouth(scene: Scene) -> float:
     scene.fill(np.vstack([top, upper[::-1]]), lips * 0.88, "u_lip", _PLAIN)
     if teeth:
         scene.fill(np.vstack([upper, lower[::-1]]), (70, 28, 28), "mouth", _PLAIN)
-        row = scene.frame.head(np.stack([0.93 * half * x, edges[1] + 0.8 * gap * arch], 1))
+        row = scene.frame.head(np.stack([0.93 * half * x, edges[1] + 0.75 * gap * arch], 1))
         scene.fill(np.vstack([upper, row[::-1]]), np.array((238, 232, 220)) * scene.between(0.85, 1.03))
     else:
         scene.line(np.stack([half * x, seam], 1), lips * 0.5, 0.7)
@@ -458,12 +466,12 @@ def _glasses(scene: Scene) -> None:
         scene.fill(head(lens * [side, 1]), (glass, glass, glass), "eye_g", alpha=alpha)
         if scene.chance(0.25):
             shine = np.array([(0.54, -0.7), (0.1, -0.7), (-0.45, 0.6), (-0.1, 0.7)]) * [rx, ry]
-            scene.fill(head(shine + [0.182 * side, -0.165]), (250, 250, 250), alpha=scene.between(0.15, 0.5))
+            scene.fill(head(shine + np.array([0.182 * side, -0.165])), (250, 250, 250), alpha=scene.between(0.15, 0.5))
     rim = scene.skin * 0.8 + 20 if rimless else colour
     scene.line(lens, rim, width, "eye_g", sides=(-1, 1), closed=True)
     inner = 0.182 - rx
     scene.line([(-inner, -0.18), (0, -0.195), (inner, -0.18)], colour, max(width, 1), "eye_g", depth=0.32)
-    scene.line([(0.182 + rx, -0.19), (0.40, -0.2)], colour, max(0.8 * width, 0.8), "eye_g", sides=(-1, 1))
+    scene.line([(0.182 + rx, -0.19), (0.385, -0.2)], colour, max(0.8 * width, 0.8), "eye_g", sides=(-1, 1))
 
 
 def _hat(scene: Scene) -> None:
@@ -569,7 +577,7 @@ def _photograph(scene: Scene, image: np.ndarray) -> np.ndarray:
     image = np.clip(image, 0, 255) / 255
     image = 255 * (0.5 + (cv2.pow(image, scene.between(0.75, 1.35)) - 0.5) * scene.between(0.75, 1.15))
     grain = _noise(rng, int(rng.integers(1, 3)))[..., None]
-    image = image + scene.between(-12, 12) + grain * scene.between(1, 12 if old else 5)
+    image = image + scene.between(-12, 12) + grain * scene.between(1, 9 if old else 4)
     pixels = np.clip(image, 0, 255).astype(np.uint8)
     if scene.chance(0.35):
         quality = int(rng.integers(25, 85))

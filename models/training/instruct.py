@@ -49,7 +49,9 @@ class Gallery:
 
 
 @torch.no_grad()
-def encode_gallery(model: FaceInsightModel, train: Portraits | None, count: int, synthetic: float, seed: int) -> Gallery:
+def encode_gallery(
+    model: FaceInsightModel, train: Portraits | None, count: int, synthetic: float, seed: int
+) -> Gallery:
     """Encodes `count` augmented faces once; labels that are not known are filled in by the attribute head."""
     model.eval()
     batches = FaceBatches(train, 50, model.config.vision.size, synthetic, seed + 1, occlude=False)

@@ -54,12 +54,20 @@ def balanced_accuracy(logits: Tensor, targets: np.ndarray) -> dict[str, float]:
 
 
 def train_parser(
-    parser: FaceParser, train: Portraits | None, val: Portraits | None, schedule: Schedule, synthetic: float, out: Path, size: int
+    parser: FaceParser,
+    train: Portraits | None,
+    val: Portraits | None,
+    schedule: Schedule,
+    synthetic: float,
+    out: Path,
+    size: int,
 ) -> None:
     """Cross-entropy over the known pixels of the parse maps."""
     batches = FaceBatches(train, schedule.batch, size, synthetic, schedule.seed, occlude=False)
     weights = torch.ones(len(PARSE_CLASSES))
-    weights[[PARSE_CLASSES.index(n) for n in ("eye_g", "l_eye", "r_eye", "l_brow", "r_brow", "u_lip", "l_lip", "mouth")]] = 2.0
+    weights[
+        [PARSE_CLASSES.index(n) for n in ("eye_g", "l_eye", "r_eye", "l_brow", "r_brow", "u_lip", "l_lip", "mouth")]
+    ] = 2.0
 
     def loss(batch):
         logits = parser.logits(batch["pixels"]).float()
