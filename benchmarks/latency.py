@@ -222,7 +222,8 @@ def _print(result: dict) -> None:
     console.print(table)
     tokens = 1e3 / result["runtime"]["token_ms"]["p50"]
     process = result["process"]
+    sooner = result["ratios"]["first_over_second_question"]
     console.print(
-        f"{tokens:.0f} tokens/s; second question {result['ratios']['first_over_second_question']:.1f} times sooner than "
-        f"the first; import {process['import_s']:.2f} s, load {process['load_s']:.2f} s, peak {process['peak_mb']:.0f} MB"
+        f"{tokens:.0f} tokens/s; the second question's first token comes {sooner:.1f} times sooner than the first's\n"
+        f"import {process['import_s']:.2f} s, load {process['load_s']:.2f} s, peak memory {process['peak_mb']:.0f} MB"
     )

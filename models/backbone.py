@@ -31,7 +31,7 @@ def resolve(config: BackboneConfig) -> BackboneConfig:
 
 
 class Normalize(nn.Module):
-    """uint8 pixels [B, S, S, 3] RGB -> normalised float32 [B, 3, S, S]; in the model, so that engines take raw bytes."""
+    """uint8 pixels [B, S, S, 3] RGB -> normalised float32 [B, 3, S, S]; part of the model: engines take raw bytes."""
 
     def __init__(self, mean, std):
         super().__init__()

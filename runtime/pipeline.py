@@ -45,8 +45,8 @@ class Face:
 class Answer:
     """text: the answer. attributes: probabilities of what it speaks of. regions: parse classes it rests on.
 
-    confidence: least probability, in [0, 1], of a value that the text states; None for a refusal. timings: {"ttft_ms": ..., ...}.
-    tokens: generated. face: the face asked about.
+    confidence: least probability, in [0, 1], of a value that the text states; None for a refusal.
+    timings: {"ttft_ms": ..., "decode_ms": ...} and the face's. tokens: generated. face: the face asked about.
     """
 
     text: str
