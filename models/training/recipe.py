@@ -116,9 +116,9 @@ def _vision(model, stage, prompter, train_set, val_set, out):
     head = AttributeHead(config.attributes, model.vision.width, config.segmentation.hidden)
     count = len(config.attributes.prompts)
     head.set_text_features(torch.randn(count, config.attributes.text_width))
-    stages.train_vision(
-        model.vision, head, train_set, val_set, stage.schedule, stage.synthetic, out, config.vision.size
-    )
+    # a smaller crop trains a convolutional encoder sooner; alignment then tunes it at its own size
+    size = stage.options.get("size", config.vision.size)
+    stages.train_vision(model.vision, head, train_set, val_set, stage.schedule, stage.synthetic, out, size)
 
 
 def _alignment(model, stage, prompter, train_set, val_set, out):

@@ -32,7 +32,9 @@ class Schedule:
     """How long and how fast. rate: peak learning rate, warmed up linearly over `warmup` steps, then cosine to 1 %.
 
     ema: decay of the averaged weights, which are what validation sees and what a finished run leaves in the model.
-    accumulate: batches summed into one optimiser step. bf16: autocast of the forward pass.
+    accumulate: batches summed into one optimiser step. bf16: autocast of the forward pass, where the device computes
+    in bfloat16 (a CPU that only emulates it is 6 times slower with it). compile: torch.compile the forward pass, a
+    quarter faster on a CPU; needs a C++ compiler.
     """
 
     steps: int
@@ -43,6 +45,7 @@ class Schedule:
     ema: float = 0.998
     accumulate: int = 1
     bf16: bool = True
+    compile: bool = False
     clip: float = 1.0
     seed: int = 0
     validate_every: int = 500
@@ -75,6 +78,9 @@ def fit(
     out.mkdir(parents=True, exist_ok=True)
     checkpoint = out / f"{stage}.last.pt"
     module.to(device)
+    if schedule.compile:
+        module.compile()
+    bf16 = schedule.bf16 and _has_bfloat16(device)
     trained = {name: p for name, p in module.named_parameters() if p.requires_grad}
     decayed = [p for p in trained.values() if p.ndim > 1]
     others = [p for p in trained.values() if p.ndim <= 1]
@@ -115,7 +121,7 @@ def fit(
             metrics: dict[str, float] = {}
             for item in items:
                 item = {k: v.to(device, non_blocking=True) for k, v in item.items()}
-                with torch.autocast(device.split(":")[0], torch.bfloat16, enabled=schedule.bf16):
+                with torch.autocast(device.split(":")[0], torch.bfloat16, enabled=bf16):
                     value, metrics = loss(item)
                 (value / len(items)).backward()
             if not math.isfinite(float(value.detach())):
@@ -145,6 +151,14 @@ def fit(
     log.close()
     average.copy_to(module)
     module.eval()
+
+
+def _has_bfloat16(device: str) -> bool:
+    if device.startswith("cuda"):
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    # torch before 2.12 cannot tell
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
 class Average:

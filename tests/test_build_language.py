@@ -1,0 +1,246 @@
+"""The decoder's ONNX graph: tiny random models, ONNX Runtime with in-place caches against PyTorch."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+import torch
+
+from faceinsight.build_engines.language import language_graph
+from faceinsight.models.config import BackboneConfig
+from faceinsight.models.language_model import LanguageModel
+from faceinsight.runtime.errors import InputError
+
+VOCAB, WIDTH, VISUAL, CONTEXT = 100, 64, 5, 32
+TINY = {
+    "vocab_size": VOCAB, "hidden_size": WIDTH, "intermediate_size": 96, "num_hidden_layers": 2,
+    "num_attention_heads": 4, "num_key_value_heads": 2, "initializer_range": 0.1, "tie_word_embeddings": False,
+}  # fmt: skip
+# name -> model type and what it does not share with TINY
+MODELS = {
+    "llama": ("llama", {}),
+    "llama-tied": ("llama", {
+        "tie_word_embeddings": True, "rope_parameters": {"rope_type": "default", "rope_theta": 5e5},
+    }),
+    "llama-biased": ("llama", {"attention_bias": True, "mlp_bias": True, "rms_norm_eps": 1e-3}),
+    "llama-multi-head": ("llama", {"num_key_value_heads": 4, "head_dim": 24}),
+    "qwen2": ("qwen2", {}),
+    "qwen2-tied": ("qwen2", {"tie_word_embeddings": True}),
+    "qwen3": ("qwen3", {"head_dim": 32}),
+    "qwen3-tied": ("qwen3", {"head_dim": 32, "tie_word_embeddings": True}),
+}  # fmt: skip
+
+
+def random_model(kind: str, **changes) -> LanguageModel:
+    """The same weights at every call; norms and biases are not the trivial initial ones."""
+    model_type, config = MODELS.get(kind, (kind, {}))
+    torch.manual_seed(0)
+    model = LanguageModel(BackboneConfig(model_type, TINY | config | changes)).eval()
+    for name, parameter in model.named_parameters():
+        if name.endswith("bias"):
+            parameter.data.normal_(0, 0.3)
+        elif "norm" in name:
+            parameter.data.uniform_(0.5, 1.5)
+    return model
+
+
+class Session:
+    """The graph with caches of its own, bound as input and as output. buffers: input name -> float32 array."""
+
+    def __init__(self, graph: onnx.ModelProto, batch: int = 1, entries: dict[str, str] | None = None, **options):
+        """entries, options: of ONNX Runtime's SessionOptions."""
+        settings = ort.SessionOptions()
+        settings.intra_op_num_threads = 1
+        for name, value in options.items():
+            setattr(settings, name, value)
+        for name, value in (entries or {}).items():
+            settings.add_session_config_entry(name, value)
+        self.session = ort.InferenceSession(graph.SerializeToString(), settings, providers=["CPUExecutionProvider"])
+        shapes = {i.name: [batch, *i.shape[1:]] for i in self.session.get_inputs() if i.name.startswith("past_")}
+        self.buffers = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
+
+    def step(self, ids: list[list[int]], position: list[int], visual: np.ndarray) -> np.ndarray:
+        """Logits [B, V] of the last token. Checks next_token and that the caches stayed where they are."""
+        binding = self.session.io_binding()
+        feeds = {"input_ids": np.array(ids), "position": np.array(position), "visual_tokens": visual}
+        for name, array in feeds.items():
+            binding.bind_cpu_input(name, array)
+        binding.bind_output("logits")
+        binding.bind_output("next_token")
+        for name, array in self.buffers.items():
+            value = ort.OrtValue.ortvalue_from_numpy(array)
+            binding.bind_ortvalue_input(name, value)
+            binding.bind_ortvalue_output(name.replace("past", "present"), value)
+        self.session.run_with_iobinding(binding)
+        logits, token, *caches = binding.get_outputs()
+        assert [c.data_ptr() for c in caches] == [array.ctypes.data for array in self.buffers.values()]
+        assert (token.numpy() == logits.numpy().argmax(-1)).all()
+        return logits.numpy()
+
+
+def visual_tokens(batch: int = 1) -> np.ndarray:
+    return np.random.default_rng(1).standard_normal((batch, VISUAL, WIDTH)).astype(np.float32) * 0.1
+
+
+def tokens(count: int, seed: int = 0) -> list[int]:
+    """Text ids with all visual ids among them, if there is room."""
+    ids = np.random.default_rng(seed).integers(0, VOCAB, count).tolist()
+    if count > VISUAL + 2:
+        ids[2 : 2 + VISUAL] = [VOCAB + row for row in reversed(range(VISUAL))]
+    return ids
+
+
+@torch.no_grad()
+def reference(model: LanguageModel, ids: list[int], visual: np.ndarray) -> np.ndarray:
+    """Logits [T, V] of the whole sequence, without a cache."""
+    return model(torch.tensor([ids]), torch.from_numpy(visual))[0].numpy()
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_prefill_and_decode_equal_pytorch(kind):
+    model, visual = random_model(kind), visual_tokens()
+    session = Session(language_graph(model, CONTEXT))
+    ids = [*tokens(12), *tokens(5, seed=2), VOCAB + 3]  # a visual token may come alone, too
+    wanted = reference(model, ids, visual)
+    assert wanted.std() > 0.1
+    np.testing.assert_allclose(session.step([ids[:12]], [0], visual)[0], wanted[11], atol=1e-4, rtol=0)
+    for place in range(12, len(ids)):
+        found = session.step([[ids[place]]], [place], visual)[0]
+        np.testing.assert_allclose(found, wanted[place], atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_int8_weights_stay_close(kind):
+    """Root mean square error in % of the logits' standard deviation; 9 of 10 greedy tokens are the same.
+
+    The rounding of the weights alone: <= 3 %. As ONNX Runtime runs it, which by default rounds the activations in
+    front of INT8 weights to 8 bits as well (per token and block of 32): <= 4.5 %.
+    """
+    model, visual, ids = random_model(kind), visual_tokens(), tokens(CONTEXT)
+    graph, wanted = language_graph(model, CONTEXT, "int8"), reference(model, ids, visual)
+    float_activations = {"session.qdq_matmulnbits_accuracy_level": "1"}
+    for session, bound in ((Session(graph, entries=float_activations), 0.03), (Session(graph), 0.045)):
+        found = np.concatenate([session.step([[token]], [place], visual) for place, token in enumerate(ids)])
+        assert np.sqrt(((found - wanted) ** 2).mean()) <= bound * wanted.std()
+        assert (found.argmax(-1) == wanted.argmax(-1)).mean() >= 0.9
+
+
+@pytest.mark.parametrize("kind", ["llama", "qwen2-tied"])
+def test_int8_is_smaller_and_runs_on_integer_kernels(kind, tmp_path):
+    model = random_model(kind)
+    full, small = language_graph(model, CONTEXT), language_graph(model, CONTEXT, "int8")
+    optimised = tmp_path / "optimised.onnx"
+    Session(small, optimized_model_filepath=str(optimised), log_severity_level=3)
+    operators = [node.op_type for node in onnx.load(optimised).graph.node]
+    assert operators.count("MatMulNBits") == 2 * 7 + 1  # all linear layers and the head
+    assert not {"DequantizeLinear", "MatMul"} & set(operators)
+    assert small.ByteSize() < 0.45 * full.ByteSize()
+    floats = [w for w in small.graph.initializer if w.data_type == onnx.TensorProto.FLOAT]
+    assert max(np.prod(w.dims) for w in floats) <= CONTEXT * WIDTH
+
+
+def test_tied_table_is_stored_once():
+    for quantize, bytes_each in ((None, 4), ("int8", 1)):
+        tied, untied = (random_model("llama", tie_word_embeddings=tie) for tie in (True, False))
+        small, large = (language_graph(model, CONTEXT, quantize).ByteSize() for model in (tied, untied))
+        assert large - small >= VOCAB * WIDTH * bytes_each
+
+
+def test_caches_are_updated_in_place():
+    session = Session(language_graph(random_model("llama"), CONTEXT))
+    session.step([tokens(6)], [0], visual_tokens())
+    before = {name: array.copy() for name, array in session.buffers.items()}
+    session.step([tokens(3, seed=1)], [6], visual_tokens())
+    for name, array in session.buffers.items():
+        assert np.array_equal(array[:, :, :6], before[name][:, :, :6]), "the prefix must not change"
+        assert (array[:, :, 6:9] != 0).all() and (array[:, :, 9:] == 0).all()
+
+
+def test_rows_of_a_batch_have_positions_and_visual_tokens_of_their_own():
+    model, visual = random_model("qwen3"), visual_tokens(2)
+    session = Session(language_graph(model, CONTEXT), batch=2)
+    rows = [tokens(10, seed=3), tokens(10, seed=4)]
+    session.step(rows, [0, 0], visual)
+    added, position = [tokens(3, seed=5), tokens(3, seed=6)], [7, 10]
+    found = session.step(added, position, visual)
+    for row in range(2):
+        wanted = reference(model, rows[row][: position[row]] + added[row], visual[row : row + 1])[-1]
+        np.testing.assert_allclose(found[row], wanted, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("quantize", [None, "int8"])
+def test_a_prefix_serves_a_second_question(quantize):
+    """Position moved back to the prefix: what the first answer left in the cache is not seen."""
+    graph, visual = language_graph(random_model("qwen2"), CONTEXT, quantize), visual_tokens()
+    prefix, long, short = tokens(9), tokens(8, seed=7), tokens(4, seed=8)
+    used, fresh = Session(graph), Session(graph)
+    for session in (used, fresh):
+        session.step([prefix], [0], visual)
+    for place, token in enumerate(long, len(prefix)):
+        used.step([[token]], [place], visual)
+    np.testing.assert_array_equal(used.step([short], [len(prefix)], visual), fresh.step([short], [len(prefix)], visual))
+
+
+def test_the_whole_context_is_usable_and_its_end_is_an_error():
+    model, visual, ids = random_model("llama"), visual_tokens(), tokens(CONTEXT)
+    session = Session(language_graph(model, CONTEXT), log_severity_level=4)
+    session.step([ids[:-1]], [0], visual)
+    found = session.step([ids[-1:]], [CONTEXT - 1], visual)[0]
+    np.testing.assert_allclose(found, reference(model, ids, visual)[-1], atol=1e-4, rtol=0)
+    with pytest.raises(Exception, match="indices"):
+        session.step([[1]], [CONTEXT], visual)
+
+
+@pytest.mark.parametrize("quantize", [None, "int8"])
+def test_same_weights_same_bytes_and_nothing_but_the_model(quantize):
+    first, second = (language_graph(random_model("qwen3-tied"), CONTEXT, quantize) for _ in range(2))
+    assert first.SerializeToString() == second.SerializeToString()
+    assert first.producer_name == "faceinsight"
+    assert not first.metadata_props and not first.functions
+    graph = first.graph
+    for part in (first, graph, *graph.node, *graph.initializer, *graph.input, *graph.output, *graph.value_info):
+        assert not part.doc_string
+    names = [node.name for node in graph.node]
+    assert len(set(names)) == len(names)
+    assert {"layers.0/attention/q_proj", "layers.1/mlp/down_proj", "logits"} <= set(names)
+
+
+def test_inputs_and_outputs_are_the_decoders():
+    graph = language_graph(random_model("qwen3"), CONTEXT).graph
+    shapes = {
+        value.name: [d.dim_param or d.dim_value for d in value.type.tensor_type.shape.dim]
+        for value in (*graph.input, *graph.output)
+    }
+    cache = ["batch", 2, CONTEXT, 32]
+    assert shapes == {
+        "input_ids": ["batch", "tokens"],
+        "visual_tokens": ["batch", "visual", WIDTH],
+        "position": ["batch"],
+        "logits": ["batch", VOCAB],
+        "next_token": ["batch"],
+        **{f"{when}_{kind}_{i}": cache for when in ("past", "present") for kind in ("key", "value") for i in (0, 1)},
+    }
+    assert [value.name for value in graph.output[:2]] == ["logits", "next_token"]
+
+
+@pytest.mark.parametrize(
+    "kind, changes, message",
+    [
+        ("mistral", {}, "'mistral'.*llama, qwen2, qwen3"),
+        ("llama", {"rope_parameters": {"rope_type": "linear", "factor": 2.0, "rope_theta": 1e4}}, "rope_type"),
+        ("qwen2", {"use_sliding_window": True, "sliding_window": 8, "max_window_layers": 1}, "use_sliding_window"),
+        ("llama", {"hidden_act": "gelu"}, "'gelu'.*silu"),
+    ],
+)
+def test_what_it_cannot_build_is_refused(kind, changes, message):
+    with pytest.raises(InputError, match=message):
+        language_graph(random_model(kind, **changes), CONTEXT)
+
+
+def test_unknown_options_are_refused():
+    with pytest.raises(InputError, match="int8"):
+        language_graph(random_model("llama"), CONTEXT, "int4")
+    with pytest.raises(InputError, match="context is 0"):
+        language_graph(random_model("llama"), 0)
