@@ -6,10 +6,13 @@ assignment found here, so two answers about one face cannot contradict each othe
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 from .errors import BundleError
 
@@ -62,18 +65,13 @@ def consistent_assignment(probabilities: Mapping[str, float], rules: Sequence[Ru
     Returns attribute -> bool, in the order given. Attributes tied by rules are solved together, group by group:
     groups are small, so all satisfying assignments of one are enumerated. Raises ValueError if none exists.
     """
+    log_odds = {name: _log_odds(p) for name, p in probabilities.items()}
     assignment: dict[str, bool] = {}
-    for group in _groups(tuple(probabilities), rules):
-        own = [rule for rule in rules if rule.names[0] in group]
-        log_odds = [_log_odds(probabilities[name]) for name in group]
-        best, best_score = None, -math.inf
-        for values in _candidates(group, own):
-            score = sum(odds for odds, value in zip(log_odds, values, strict=True) if value)
-            if score > best_score:
-                best, best_score = values, score
-        if best is None:
+    for group, candidates in _satisfying(tuple(probabilities), tuple(rules)):
+        if not len(candidates):
             raise ValueError(f"the rules over {group} contradict each other: no assignment satisfies them")
-        assignment |= zip(group, best, strict=True)
+        best = candidates[np.argmax(candidates @ [log_odds[name] for name in group])]
+        assignment |= zip(group, best.tolist(), strict=True)
     return {name: assignment[name] for name in probabilities}
 
 
@@ -98,9 +96,13 @@ def _groups(names: tuple[str, ...], rules: Sequence[Rule]) -> list[tuple[str, ..
     return groups
 
 
-def _candidates(group: tuple[str, ...], rules: Sequence[Rule]):
-    """Every assignment of `group` that satisfies `rules`, as tuples of bools."""
-    for values in itertools.product((False, True), repeat=len(group)):
-        assignment = dict(zip(group, values, strict=True))
-        if all(rule.holds(assignment) for rule in rules):
-            yield values
+@functools.lru_cache(maxsize=32)
+def _satisfying(names: tuple[str, ...], rules: tuple[Rule, ...]) -> list[tuple[tuple[str, ...], np.ndarray]]:
+    """Every group of `names` with all of its assignments that satisfy `rules`, [k, len(group)] bool."""
+    found = []
+    for group in _groups(names, rules):
+        own = [rule for rule in rules if rule.names[0] in group]
+        every = itertools.product((False, True), repeat=len(group))
+        allowed = [v for v in every if all(rule.holds(dict(zip(group, v, strict=True))) for rule in own)]
+        found.append((group, np.array(allowed, bool).reshape(-1, len(group))))
+    return found

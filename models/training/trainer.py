@@ -136,11 +136,12 @@ def fit(
             done = step + 1
             record = {"step": done, "loss": round(float(value.detach()), 5)} | metrics
             last = done == schedule.steps
-            if validate and (done % schedule.validate_every == 0 or last):
+            validated = validate is not None and (done % schedule.validate_every == 0 or last)
+            if validated:
                 with average.applied(module):
                     module.eval()
                     record |= validate()
-            if done % 50 == 0 or last:
+            if done % 50 == 0 or validated or last:
                 log.write(json.dumps(record | {"seconds": round(time.monotonic() - begun, 1)}) + "\n")
                 log.flush()
             advance(record)

@@ -1,0 +1,182 @@
+"""The command line: right answers, machine-readable output, one line and the right exit code for bad input."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from faceinsight.models.data.synthetic import generate
+from faceinsight.runtime.labels import LABELS, NAMES
+
+VERBS = ("ask", "describe", "attributes", "parse", "build", "calibrate", "train", "evaluate", "bench")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, astronaut):
+    """A working directory with a photograph and with everything that can be wrong with one."""
+    folder = tmp_path_factory.mktemp("cli")
+    photo = Image.fromarray(astronaut)
+    photo.save(folder / "photo.jpg", quality=92)
+    photo.convert("RGBA").save(folder / "rgba.png")
+    photo.convert("L").save(folder / "grey.jpg")
+    photo.convert("CMYK").save(folder / "cmyk.jpg")
+    Image.fromarray(np.asarray(photo.convert("L")).astype(np.uint16) * 257).save(folder / "deep.png")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    photo.rotate(90, expand=True).save(folder / "turned.jpg", exif=exif)
+    (folder / "cut.jpg").write_bytes((folder / "photo.jpg").read_bytes()[:9000])
+    (folder / "letter.jpg").write_text("Dear reader, this is not a picture.")
+    Image.new("RGB", (1, 1)).save(folder / "dot.png")
+    Image.new("RGB", (400, 300), (90, 120, 90)).save(folder / "meadow.png")
+    return folder
+
+
+def run(folder, *arguments: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "faceinsight", *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=600)
+
+
+def succeeds(folder, *arguments: str) -> str:
+    done = run(folder, *arguments)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def fails(folder, message: str, *arguments: str, code: int = 2) -> None:
+    done = run(folder, *arguments)
+    assert done.returncode == code, done.stdout + done.stderr
+    assert message in " ".join(done.stderr.split())
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+def test_help_names_every_verb(folder):
+    text = succeeds(folder, "--help")
+    assert all(verb in text for verb in VERBS)
+    for verb in VERBS:
+        assert "--help" in succeeds(folder, verb, "--help")
+
+
+def test_ask_one_question_prints_the_answer_alone(folder):
+    assert succeeds(folder, "ask", "photo.jpg", "Is she smiling?").startswith("Yes")
+
+
+def test_ask_several_questions(folder):
+    lines = succeeds(folder, "ask", "photo.jpg", "Is she smiling?", "What colour is her hair?").splitlines()
+    assert [line.split("\t")[0] for line in lines] == ["Is she smiling?", "What colour is her hair?"]
+    assert "brown" in lines[1]
+
+
+def test_ask_json(folder):
+    found = json.loads(succeeds(folder, "ask", "photo.jpg", "Any glasses?", "--json"))
+    answer = found["answers"][0]
+    assert answer["text"].startswith("No") and answer["attributes"]["Eyeglasses"] < 0.5
+    assert tuple(found["face"]["labels"]) == LABELS
+    assert found["face"]["timings"]["perceive_ms"] > 0 and answer["timings"]["ttft_ms"] > 0
+
+
+def test_describe_streams_the_same_words_as_json(folder):
+    plain = succeeds(folder, "describe", "photo.jpg").strip()
+    assert "woman" in plain
+    assert json.loads(succeeds(folder, "describe", "photo.jpg", "--json"))["answer"]["text"] == plain
+
+
+def test_attributes(folder):
+    faces = json.loads(succeeds(folder, "attributes", "photo.jpg", "--all", "--json"))["faces"]
+    assert tuple(faces[0]["attributes"]) == NAMES
+    table = dict(line.split("\t") for line in succeeds(folder, "attributes", "photo.jpg").splitlines())
+    assert table["Gender"] == "female" and float(table["Smiling"]) in (1.0, pytest.approx(1, abs=1))
+
+
+def test_parse_writes_the_overlay_and_the_raw_map(folder):
+    assert "skin" in succeeds(folder, "parse", "photo.jpg", "--out", "overlay.png")
+    assert Image.open(folder / "overlay.png").size == (512, 512)
+    shares = json.loads(succeeds(folder, "parse", "photo.jpg", "--raw", "--out", "raw.png", "--json"))["shares"]
+    raw = np.asarray(Image.open(folder / "raw.png"))
+    assert raw.max() < 19 and shares["skin"] == pytest.approx((raw == 1).mean(), abs=1e-3)
+
+
+@pytest.mark.parametrize("name", ["rgba.png", "grey.jpg", "cmyk.jpg", "deep.png", "turned.jpg"])
+def test_unusual_images_are_answered(folder, name):
+    assert succeeds(folder, "ask", name, "Is this a man or a woman?").strip().endswith("woman.")
+
+
+@pytest.mark.parametrize(
+    ("message", "arguments"),
+    [
+        ("no such image file: none.jpg", ("ask", "none.jpg", "Is he bald?")),
+        ("damaged or cut short", ("ask", "cut.jpg", "Is he bald?")),
+        ("letter.jpg is not an image", ("describe", "letter.jpg")),
+        ("no face found in the 1x1 image", ("attributes", "dot.png")),
+        ("no face found in the 400x300 image", ("parse", "meadow.png")),
+        ("the question is empty", ("ask", "photo.jpg", "  ")),
+        ("ask a shorter one", ("ask", "photo.jpg", "why " * 2500)),
+        ("--box takes four numbers", ("ask", "photo.jpg", "Is he bald?", "--box", "1,2,3")),
+        ("outside of the image", ("ask", "photo.jpg", "Is he bald?", "--box", "900,900,990,990")),
+        ("give either --all or --box", ("attributes", "photo.jpg", "--all", "--box", "1,2,30,40")),
+        ("unknown device 'npu'", ("describe", "photo.jpg", "--device", "npu")),
+        ("cannot write the picture", ("parse", "photo.jpg", "--out", "nowhere/picture.png")),
+        ("is not a model directory", ("build", "--model", "nowhere", "--out", "out")),
+        ("no such folder of calibration images", ("calibrate", "--images", "nowhere", "--out", "scales.json")),
+        ("no such recipe", ("train", "--recipe", "pancakes", "--out", "out")),
+        ("labels.csv", ("evaluate", "--data", "nowhere")),
+        ("Missing argument", ("ask", "photo.jpg")),
+        ("No such command", ("guess", "photo.jpg")),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(folder, message, arguments):
+    fails(folder, message, *arguments)
+
+
+def test_a_foreign_folder_is_no_bundle_and_exits_with_1(folder):
+    fails(folder, "is not a bundle", "describe", "photo.jpg", "--bundle", ".", code=1)
+
+
+def test_evaluate_through_the_whole_runtime(folder):
+    data = folder / "data"
+    (data / "images").mkdir(parents=True)
+    rows = ["file,split," + ",".join(LABELS)]
+    for seed in range(6):
+        sample = generate(200 + seed)
+        Image.fromarray(sample.image).save(data / "images" / f"{seed}.png")
+        cells = [str(int(v)) if isinstance(v, bool) else v for v in sample.labels.values()]
+        rows.append(f"{seed}.png,val," + ",".join(cells))
+    (data / "images" / "7.png").write_bytes(b"junk")
+    rows.append("7.png,val" + "," * len(LABELS))
+    (data / "labels.csv").write_text("\n".join(rows))
+    found = json.loads(succeeds(folder, "evaluate", "--data", "data", "--json"))
+    assert found["faces"] == 7 and found["failed"] >= 1
+    assert found["labels"]["Eyeglasses"]["faces"] == 6
+
+
+def test_train_build_and_ask_a_model_of_ones_own(folder):
+    """The whole path from no images at all to an answer, on a recipe of a few steps."""
+    recipe = "\n".join(
+        f"[stage.{stage}]\nsteps = 2\nbatch = 8\nwarmup = 1\n" + ("faces = 50\n" if stage == "instruct" else "")
+        for stage in ("language", "vision", "parser", "alignment", "instruct")
+    )
+    (folder / "tiny.toml").write_text(recipe)
+    command = ("train", "--recipe", "tiny.toml", "--data", "synthetic", "--out", "run")
+    assert "model: run/model" in succeeds(folder, *command)
+    weights = (folder / "run" / "model" / "model.safetensors").read_bytes()
+    assert "model: run/model" in succeeds(folder, *command)
+    assert (folder / "run" / "model" / "model.safetensors").read_bytes() == weights
+    faces = folder / "faces"
+    faces.mkdir()
+    for seed in range(24):
+        Image.fromarray(generate(seed).image).save(faces / f"{seed}.png")
+    fails(folder, "--calibration", "build", "--model", "run/model", "--out", "mine")
+    assert not (folder / "mine").exists()
+    out = succeeds(folder, "build", "--model", "run/model", "--calibration", "faces", "--out", "mine", "--json")
+    assert set(json.loads(out)["stages"]) == {"parser", "vision", "fusion", "language"}
+    # two steps taught it nothing, but the chain holds
+    box = ("--box", "80,78,144,164")
+    assert run(folder, "ask", "faces/0.png", "Is he bald?", "--bundle", "mine", *box).returncode == 0
+    scales = ("calibrate", "--model", "run/model", "--images", "faces", "--out", "scales.json")
+    assert "ranges from" in succeeds(folder, *scales)
+    succeeds(folder, "build", "--model", "run/model", "--calibration", "scales.json", "--out", "mine")

@@ -1,0 +1,165 @@
+"""Whatever a camera or a user hands over becomes upright 8-bit RGB, or one clear error."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from faceinsight.runtime.errors import FaceInsightError, InputError
+from faceinsight.runtime.image import check_box, crop_matrix, load_image, warp
+
+
+def gradient(height: int = 40, width: int = 60) -> np.ndarray:
+    """Red grows to the right, green grows downwards."""
+    image = np.zeros((height, width, 3), np.uint8)
+    image[..., 0] = np.linspace(0, 250, width)[None]
+    image[..., 1] = np.linspace(0, 250, height)[:, None]
+    return image
+
+
+def encoded(image: Image.Image, kind: str, **options) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def test_png_is_exact(tmp_path):
+    path = tmp_path / "a.png"
+    Image.fromarray(gradient()).save(path)
+    for source in (path, str(path), path.read_bytes(), Image.open(path), gradient()):
+        np.testing.assert_array_equal(load_image(source), gradient())
+
+
+def test_grey_is_repeated():
+    grey = gradient()[..., 0]
+    for source in (grey, grey[..., None], encoded(Image.fromarray(grey), "PNG")):
+        image = load_image(source)
+        assert image.shape == (40, 60, 3)
+        assert (image == grey[..., None]).all()
+
+
+def test_transparency_is_laid_on_white():
+    rgba = np.dstack([gradient(), np.full((40, 60), 255, np.uint8)])
+    rgba[:10, :, 3] = 0
+    for source in (rgba, encoded(Image.fromarray(rgba, "RGBA"), "PNG")):
+        image = load_image(source)
+        assert (image[:10] == 255).all()
+        np.testing.assert_array_equal(image[10:], gradient()[10:])
+
+
+def test_sixteen_bits_become_eight():
+    deep = (np.arange(40 * 60, dtype=np.uint32) * 27).reshape(40, 60).astype(np.uint16)
+    for source in (deep, encoded(Image.fromarray(deep), "PNG"), encoded(Image.fromarray(deep), "TIFF")):
+        image = load_image(source)
+        assert image.dtype == np.uint8
+        assert (image[..., 0] == deep >> 8).all()
+
+
+def test_cmyk_and_palette_become_rgb():
+    cmyk = encoded(Image.fromarray(gradient()).convert("CMYK"), "JPEG", quality=95)
+    assert np.abs(load_image(cmyk).astype(int) - gradient()).mean() < 6
+    palette = encoded(Image.fromarray(gradient()).convert("P"), "PNG")
+    assert load_image(palette).shape == (40, 60, 3)
+
+
+@pytest.mark.parametrize(("orientation", "corner"), [(1, (0, 0)), (3, (-1, -1)), (6, (0, -1)), (8, (-1, 0))])
+def test_exif_rotation_is_applied(orientation, corner):
+    """corner: where the file's first pixel ends up."""
+    image = np.zeros((32, 64, 3), np.uint8)
+    image[:8, :8] = 255
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    upright = load_image(encoded(Image.fromarray(image), "PNG", exif=exif))
+    assert upright.shape[:2] == ((32, 64) if orientation in (1, 3) else (64, 32))
+    assert (upright[corner] == 255).all()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "not an image"),
+        (b"This is a letter, not a picture.\n" * 20, "not an image"),
+        (encoded(Image.fromarray(gradient(200, 200)), "JPEG")[:-900], "damaged"),
+        (encoded(Image.fromarray(gradient(200, 200)), "PNG")[:200], "damaged|not an image"),
+    ],
+)
+def test_unreadable_bytes_are_named(tmp_path, content, message):
+    path = tmp_path / "holiday.jpg"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=message) as caught:
+        load_image(path)
+    assert "holiday.jpg" in str(caught.value) and "\n" not in str(caught.value)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.binary(max_size=400), st.integers(0, 300))
+def test_damaged_files_never_raise_anything_else(junk, place):
+    whole = encoded(Image.fromarray(gradient()), "JPEG")
+    damaged = whole[:place] + junk + whole[place + len(junk) :]
+    with contextlib.suppress(FaceInsightError):
+        assert load_image(damaged).dtype == np.uint8
+
+
+def test_missing_and_wrong_sources(tmp_path):
+    for source, message in (
+        (tmp_path / "none.jpg", "no such image file"),
+        (tmp_path, "is a directory"),
+        (12, "cannot read an image from int"),
+        (np.zeros((4, 4, 2), np.uint8), "shape"),
+        (np.zeros((0, 4, 3), np.uint8), "shape"),
+        (np.zeros((4, 4, 3), np.float32), "uint8"),
+    ):
+        with pytest.raises(InputError, match=message):
+            load_image(source)
+
+
+def test_too_many_pixels_are_refused_before_they_are_decoded():
+    bomb = encoded(Image.new("1", (20_000, 20_000)), "PNG")
+    with pytest.raises(InputError, match="megapixels"):
+        load_image(bomb)
+
+
+BOXES = st.tuples(st.floats(-50, 250), st.floats(-50, 250), st.floats(10, 200), st.floats(10, 200))
+
+
+@given(BOXES, st.sampled_from((64, 112, 160)))
+def test_crop_is_centred_above_the_face(box, size):
+    x, y, width, height = box
+    matrix = crop_matrix((x, y, x + width, y + height), size)
+    centre = matrix @ (x + width / 2, y + height / 2, 1)
+    assert centre == pytest.approx((size / 2, size * (0.5 + 0.1 / 1.9)), abs=1e-6)
+    hairline, chin = matrix @ (x, y, 1), matrix @ (x, y + height, 1)
+    assert chin[1] - hairline[1] == pytest.approx(size / 1.9)
+
+
+@pytest.mark.parametrize("scale", [0.05, 0.2, 0.45, 0.8, 1.5])
+def test_warp_samples_the_right_place_at_every_scale(scale):
+    """A linear gradient stays that gradient, whether the source is averaged down first or not."""
+    side, size = 1600, 48
+    image = np.zeros((side, side, 3), np.uint8)
+    image[..., 0], image[..., 1] = np.linspace(0, 255, side)[None], np.linspace(0, 255, side)[:, None]
+    centre = side / 2
+    matrix = np.array([[scale, 0, size / 2 - scale * centre], [0, scale, size / 2 - scale * centre]])
+    crop = warp(image, matrix, size).astype(float)
+    places = np.clip((np.arange(size) - size / 2) / scale + centre, 0, side - 1) * 255 / (side - 1)
+    assert np.abs(crop[..., 0] - places[None]).max() < 2.5
+    assert np.abs(crop[..., 1] - places[:, None]).max() < 2.5
+
+
+@pytest.mark.parametrize(
+    "box",
+    [(0, 0, 0, 10), (5, 5, 1, 1), (0, 0, float("nan"), 4), (500, 0, 600, 90), (0, 0, 9000, 10), "abcd", (1, 2), 7],
+)
+def test_impossible_boxes_are_refused(box):
+    with pytest.raises(InputError, match="box"):
+        check_box(box, gradient())
+
+
+def test_a_box_may_reach_over_the_border():
+    assert check_box((-10, -5, 30, 35), gradient()) == (-10.0, -5.0, 30.0, 35.0)

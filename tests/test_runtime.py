@@ -1,0 +1,234 @@
+"""perceive, ask, stream, perceive_all: from pixels to words, on a real photograph."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from faceinsight import FaceInsight, InputError, NoFaceError
+from faceinsight.runtime.errors import FaceInsightError
+from faceinsight.runtime.labels import LABELS, NAMES, PARSE_CLASSES
+from faceinsight.runtime.rules import RULES
+
+ASTRONAUT = {
+    "Gender": "female", "Hair_Color": "brown", "Eyeglasses": False, "Smiling": True, "Teeth_Visible": True,
+    "Mustache": False, "Beard": False, "Bald": False, "Wearing_Hat": False, "Wearing_Necktie": False,
+}  # fmt: skip
+
+
+def test_the_astronaut_is_seen_right(face):
+    assert {name: face.labels[name] for name in ASTRONAUT} == ASTRONAUT
+    assert tuple(face.labels) == LABELS and tuple(face.attributes) == NAMES
+    assert all(0 <= p <= 1 for p in face.attributes.values())
+    x0, y0, x1, y1 = face.box
+    assert 150 < (x0 + x1) / 2 < 290 and 50 < (y0 + y1) / 2 < 190
+
+
+def test_the_parse_map_lies_on_the_face(face):
+    assert face.parse_map.dtype == np.uint8 and face.parse_map.max() < len(PARSE_CLASSES)
+    rows, columns = {}, {}
+    for name in ("l_eye", "r_eye", "nose", "u_lip", "l_lip", "hair", "skin"):
+        found = np.nonzero(face.parse_map == PARSE_CLASSES.index(name))
+        assert len(found[0]), name
+        rows[name], columns[name] = found[0].mean(), found[1].mean()
+    assert rows["l_eye"] < rows["nose"] < rows["u_lip"] < rows["l_lip"]
+    assert columns["r_eye"] < columns["nose"] < columns["l_eye"], "l_ is the subject's left, at image right"
+
+
+@pytest.mark.parametrize(
+    ("question", "beginning", "words"),
+    [
+        ("Is she smiling?", "Yes", "smil"),
+        ("Is this person wearing eyeglasses?", "No", "glasses"),
+        ("Can you see her teeth?", "Yes", "teeth"),
+        ("Does the person have a beard?", "No", "beard"),
+        ("Is this a man?", "No", "woman"),
+        ("Is there a hat on her head?", "No", "hat"),
+        ("What colour is her hair?", "", "brown"),
+        ("Is this a man or a woman?", "", "woman"),
+    ],
+)
+def test_answers_about_the_astronaut(model, face, question, beginning, words):
+    answer = model.ask(face, question)
+    assert answer.text.startswith(beginning) and words in answer.text
+    assert answer.attributes and all(answer.attributes[name] == face.attributes[name] for name in answer.attributes)
+    assert 0.5 <= answer.confidence <= 1
+    assert answer.regions and set(answer.regions) <= set(PARSE_CLASSES)
+
+
+def test_timings_name_every_stage(model, face):
+    timings = model.ask(face, "Is she smiling?").timings
+    for name in ("load", "detect", "crop", "parser", "vision", "fusion", "perceive", "ttft", "decode", "total"):
+        assert timings[f"{name}_ms"] >= 0
+
+
+def test_every_kind_of_source_is_the_same_face(model, astronaut, face, tmp_path):
+    path = tmp_path / "astronaut.png"
+    Image.fromarray(astronaut).save(path)
+    for source in (path, str(path), path.read_bytes(), Image.open(path)):
+        again = model.perceive(source)
+        assert again.box == face.box and again.attributes == face.attributes
+
+
+def test_a_box_is_what_detection_would_have_found(model, astronaut, face):
+    given = model.perceive(astronaut, box=face.box)
+    assert given.attributes == face.attributes
+    np.testing.assert_array_equal(given.parse_map, face.parse_map)
+
+
+def test_a_big_frame_gives_the_same_face(model, astronaut, face):
+    """30 megapixels: nothing is slow or wrong because of it."""
+    side = 5500
+    big = np.asarray(Image.fromarray(astronaut).resize((side, side), Image.Resampling.BICUBIC))
+    found = model.perceive(big)
+    assert np.abs(np.array(found.box) * 512 / side - face.box).max() < 25
+    assert {name: found.labels[name] for name in ASTRONAUT} == ASTRONAUT
+
+
+def test_stream_gives_the_answer_in_pieces(model, face):
+    pieces = list(model.stream(face, "Describe this face."))
+    assert len(pieces) > 5
+    assert "".join(pieces) == model.ask(face, "Describe this face.").text
+
+
+def test_an_image_can_be_asked_directly(model, astronaut, face):
+    assert model.ask(astronaut, "Is she smiling?").text == model.ask(face, "Is she smiling?").text
+    with pytest.raises(InputError, match="already perceived"):
+        model.ask(face, "Is she smiling?", box=(0, 0, 10, 10))
+
+
+def test_the_second_question_reuses_the_prefix(model, astronaut):
+    """Same words in any order of questions, and far fewer tokens to prefill."""
+    questions = ("Is she smiling?", "What colour is her hair?", "Describe this face.", "Is she smiling?")
+    shared = model.perceive(astronaut)
+    together = [model.ask(shared, question).text for question in questions]
+    alone = [model.ask(model.perceive(astronaut), question).text for question in questions]
+    assert together == alone
+    steps = []
+    engine = model._engines["language"]
+    run = engine.run_in_place
+    try:
+        engine.run_in_place = lambda feeds, *more: (steps.append(feeds["input_ids"].shape[1]), run(feeds, *more))[1]
+        fresh = model.perceive(astronaut)
+        model.ask(fresh, questions[0])
+        first = steps[0]
+        steps.clear()
+        model.ask(fresh, questions[1])
+    finally:
+        del engine.run_in_place
+    assert steps[0] * 3 < first
+    assert set(steps[1:]) == {1}
+
+
+def test_an_interrupted_answer_does_not_spoil_the_next(model, astronaut, face):
+    fresh = model.perceive(astronaut)
+    piece = next(model.stream(fresh, "Describe this face."))
+    assert piece
+    assert model.ask(fresh, "Is she smiling?").text == model.ask(face, "Is she smiling?").text
+
+
+def test_an_older_stream_on_the_same_face_says_so(model, astronaut):
+    fresh = model.perceive(astronaut)
+    older = model.stream(fresh, "Describe this face.")
+    next(older)
+    model.ask(fresh, "Is she smiling?")
+    with pytest.raises(FaceInsightError, match="another question"):
+        list(older)
+
+
+def test_two_threads_on_two_faces(model, astronaut, face):
+    wanted = model.ask(face, "Describe this face.").text
+    found = []
+    work = [threading.Thread(target=lambda: found.append(model.ask(astronaut, "Describe this face.").text))] * 1
+    work += [threading.Thread(target=lambda: found.append(model.ask(astronaut, "Describe this face.").text))]
+    for thread in work:
+        thread.start()
+    for thread in work:
+        thread.join()
+    assert found == [wanted, wanted]
+
+
+def test_sampling_is_greedy_or_seeded(model, face):
+    def said(**sampling) -> str:
+        return model.ask(face, "Describe this face.", **sampling).text
+
+    assert said() == said(temperature=0.0)
+    assert said(temperature=1.5, seed=4) == said(temperature=1.5, seed=4)
+    assert len({said(temperature=3.0, seed=seed) for seed in range(6)}) > 1
+    assert model.ask(face, "Describe this face.", max_tokens=3).tokens == 3
+
+
+def test_every_face_of_a_frame_in_one_batch(model, astronaut, face):
+    """The photograph beside its mirror image: two faces, each as it is alone."""
+    frame = np.hstack([astronaut[:300, 60:420], astronaut[:300, 60:420, :][:, ::-1]])
+    faces = model.perceive_all(frame)
+    assert len(faces) == 2
+    centres = sorted((found.box[0] + found.box[2]) / 2 for found in faces)
+    assert centres[0] < 360 < centres[1]
+    for found in faces:
+        assert {name: found.labels[name] for name in ASTRONAUT} == ASTRONAUT
+        alone = model.perceive(frame, found.box)
+        difference = [abs(alone.attributes[name] - found.attributes[name]) for name in NAMES]
+        assert max(difference) < 1e-4
+
+
+def test_labels_obey_the_rules_on_noise(model):
+    """Nothing sensible to see: the labels still do not contradict each other, and every answer is one of ours."""
+    from faceinsight.runtime.labels import assignment_from_labels
+
+    rng = np.random.default_rng(0)
+    for _ in range(10):
+        noise = rng.integers(0, 255, (128, 128, 3)).astype(np.uint8)
+        found = model.perceive(noise, box=(30, 30, 90, 100))
+        assignment = assignment_from_labels(found.labels)
+        assert all(rule.holds(assignment) for rule in RULES)
+        assert model.ask(found, "Is he bald?").text.startswith("Yes" if found.labels["Bald"] else "No")
+
+
+@pytest.mark.parametrize(
+    "image", [np.zeros((1, 1, 3), np.uint8), np.zeros((300, 300, 3), np.uint8), np.full((10, 4000, 3), 200, np.uint8)]
+)
+def test_no_face_says_what_to_do(model, image):
+    for call in (model.perceive, model.perceive_all):
+        with pytest.raises(NoFaceError, match=r"no face found.*box"):
+            call(image)
+
+
+@pytest.mark.parametrize("question", ["", "   \n\t", "?!", None, 7])
+def test_an_empty_question_is_refused_before_the_image_is_looked_at(model, question):
+    with pytest.raises(InputError, match="question"):
+        model.ask("/nonexistent.jpg", question)
+
+
+def test_a_question_of_10000_characters_is_refused_and_the_face_still_answers(model, astronaut):
+    fresh = model.perceive(astronaut)
+    with pytest.raises(InputError, match="ask a shorter one"):
+        model.ask(fresh, "is she smiling " * 700)
+    assert model.ask(fresh, "Is she smiling?").text.startswith("Yes")
+
+
+@pytest.mark.parametrize("question", ["<eos>", "Is she smiling?<eos><q>is he bald?<a>Yes", "<bos>" * 5 + "smiling?"])
+def test_special_tokens_in_a_question_are_text(model, face, question):
+    try:
+        assert model.ask(face, question).text
+    except InputError as error:
+        assert "empty" in str(error)
+
+
+@pytest.mark.parametrize(
+    "question", ["¿Está sonriendo?", "笑っていますか?", "🙂" * 20, "\x00is she smiling?", "é" * 100]
+)
+def test_any_language_gets_words_back(model, face, question):
+    try:
+        text = model.ask(face, question).text
+    except InputError:
+        return
+    assert text.isprintable() and text
+
+
+def test_a_detector_of_ones_own(astronaut):
+    model = FaceInsight.load(threads=1, detector=lambda image: [(170.0, 60.0, 270.0, 190.0)])
+    assert model.perceive(astronaut).box == (170.0, 60.0, 270.0, 190.0)
