@@ -32,7 +32,7 @@ class Precision(str, Enum):
 
 Image = Annotated[Path, typer.Argument(help="Image file: JPEG, PNG, WebP, BMP or TIFF.", show_default=False)]
 BundleDir = Annotated[Path | None, typer.Option("--bundle", help="Bundle directory; the bundled nano by default.")]
-Device = Annotated[str, typer.Option("--device", help="cpu, or cuda:0 for a bundle built for it.")]
+Device = Annotated[str, typer.Option("--device", help="Where to run: cpu.")]
 Threads = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads; all by default.")]
 BoxOption = Annotated[
     str | None, typer.Option("--box", help="Face box x0,y0,x1,y1 in pixels, instead of detection.", metavar="BOX")
@@ -234,6 +234,8 @@ def bench(
     peer: Annotated[bool, typer.Option(help="Time the same model in PyTorch eager in the same run.")] = True,
 ) -> None:
     """Latency per stage and end to end, against PyTorch eager; the last line is JSON."""
+    if peer:
+        _needs("build", "torch", "transformers", instead="leave the peer out with --no-peer")
     from faceinsight.benchmarks.latency import bench as run
 
     run(bundle, model, threads, rounds, peer)
@@ -243,14 +245,16 @@ def _figure(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
 
 
-def _needs(extra: str, *modules: str) -> None:
+def _needs(extra: str, *modules: str, instead: str = "") -> None:
     import importlib.util
 
     missing = [name for name in modules if importlib.util.find_spec(name) is None]
     if missing:
         from faceinsight.runtime.errors import InputError
 
-        raise InputError(f"this needs {', '.join(missing)}: run `pip install 'faceinsight[{extra}]'`")
+        raise InputError(
+            f"this needs {', '.join(missing)}: run `pip install 'faceinsight[{extra}]'`{instead and f', or {instead}'}"
+        )
 
 
 def _text(path: Path) -> str:

@@ -1,10 +1,11 @@
-"""The demo: questions about a real photograph (scikit-image's astronaut) and a synthetic face, and a picture."""
+"""The demo: questions about a real photograph (scikit-image's astronaut) and a synthetic face, and a picture of each."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 import time
+from pathlib import Path
 
 QUESTIONS = (
     "Is this a man or a woman?",
@@ -24,9 +25,9 @@ SYNTHETIC_SEED = 3
 
 
 def main() -> None:
-    """Prints question and answer for two faces and writes the first one's annotated picture."""
+    """Prints question and answer for two faces and writes an annotated picture of each."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", default="demo.png", help="picture to write")
+    parser.add_argument("--out", type=Path, default=Path("demo.png"), help="picture to write; -synthetic beside it")
     out = parser.parse_args().out
     try:
         from skimage.data import astronaut
@@ -34,18 +35,17 @@ def main() -> None:
         sys.exit("the demo needs scikit-image: run `pip install 'faceinsight[demo]'`")
     from faceinsight import FaceInsight
     from faceinsight.models.data.synthetic import generate
-    from faceinsight.runtime.overlay import report_picture, save_picture
 
     model = FaceInsight.load()
-    photograph = astronaut()
-    face, exchanges = _ask(model, photograph, QUESTIONS, "the astronaut photograph")
-    _ask(model, generate(SYNTHETIC_SEED).image, SYNTHETIC_QUESTIONS, "a synthetic face")
-    save_picture(report_picture(photograph, face, exchanges), out)
-    print(f"picture: {out}")
+    _show(model, astronaut(), QUESTIONS, "the astronaut photograph", out)
+    beside = out.with_stem(f"{out.stem}-synthetic")
+    _show(model, generate(SYNTHETIC_SEED).image, SYNTHETIC_QUESTIONS, "a synthetic face", beside)
 
 
-def _ask(model, image, questions, name: str):
-    print(f"\nAbout {name}:")
+def _show(model, image, questions: tuple[str, ...], name: str, out: Path) -> None:
+    from faceinsight.runtime.overlay import report_picture, save_picture
+
+    print(f"About {name}:")
     face = model.perceive(image)
     exchanges = []
     for question in questions:
@@ -54,7 +54,8 @@ def _ask(model, image, questions, name: str):
         sure = "" if answer.confidence is None else f", confidence {answer.confidence:.2f}"
         print(f"  {question}\n    {answer.text}  ({(time.perf_counter() - start) * 1e3:.0f} ms{sure})")
         exchanges.append((question, answer.text))
-    return face, exchanges
+    save_picture(report_picture(image, face, exchanges), out)
+    print(f"  picture: {out}\n")
 
 
 if __name__ == "__main__":

@@ -32,9 +32,9 @@ class Engine(ABC):
 
 
 class OnnxEngine(Engine):
-    """A stage on ONNX Runtime."""
+    """A stage on ONNX Runtime's CPU provider."""
 
-    def __init__(self, model: bytes, threads: int, provider: str = "CPUExecutionProvider"):
+    def __init__(self, model: bytes, threads: int):
         """model: the serialised ONNX graph. threads: intra-op threads. Raises BundleError if it cannot be loaded."""
         import onnxruntime as ort
 
@@ -45,7 +45,7 @@ class OnnxEngine(Engine):
         # idle threads must not burn the cores that the next stage needs
         options.add_session_config_entry("session.intra_op.allow_spinning", "1" if threads > 1 else "0")
         try:
-            self._session = ort.InferenceSession(model, options, providers=[provider])
+            self._session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         except Exception as error:
             raise BundleError(
                 f"ONNX Runtime {ort.__version__} cannot load this stage ({_first_line(error)}); "

@@ -63,14 +63,14 @@ class FaceInsight:
 
     def __init__(self, bundle: Bundle, device: str = "cpu", threads: int | None = None, detector=None):
         """Use `load`. detector: image (HxWx3 uint8 RGB) -> xyxy boxes, largest first; default OpenCV's cascades."""
-        provider = _provider(bundle, device)
+        _check_device(bundle, device)
         threads = threads or os.cpu_count() or 1
         manifest = bundle.manifest
         # parser and vision encoder run side by side, so they share the cores
         share = max(1, threads // 2)
         counts = {"parser": share, "vision": share, "fusion": threads, "language": threads}
         self._engines: dict[str, Engine] = {
-            stage: OnnxEngine(bundle.files[stage], count, provider) for stage, count in counts.items()
+            stage: OnnxEngine(bundle.files[stage], count) for stage, count in counts.items()
         }
         self._side_by_side = ThreadPoolExecutor(1) if threads > 1 else None
         self.bundle = bundle
@@ -89,7 +89,7 @@ class FaceInsight:
     ) -> FaceInsight:
         """Loads a bundle directory; the bundled nano when none is given.
 
-        device: "cpu", or "cuda:0" for a bundle made for it. threads: CPU threads, default all.
+        device: "cpu". threads: CPU threads, default all.
         Raises BundleError for a missing, damaged or foreign bundle.
         """
         return cls(read_bundle(NANO if bundle is None else bundle), device, threads, detector)
@@ -241,13 +241,11 @@ def _confidence(face: Face, attributes: dict[str, float]) -> float | None:
     return min(values, default=None)
 
 
-def _provider(bundle: Bundle, device: str) -> str:
-    kind = device.split(":")[0]
-    if kind not in ("cpu", "cuda"):
-        raise InputError(f"unknown device {device!r}; use cpu or cuda:0")
-    if bundle.target != kind:
+def _check_device(bundle: Bundle, device: str) -> None:
+    if device != "cpu":
+        raise InputError(f"unknown device {device!r}; this version runs on: cpu")
+    if bundle.target != device:
         raise BundleError(
             f"{bundle.directory} was built for the target {bundle.target!r}, which does not run on device {device!r}; "
-            f"build one with `faceinsight build --target {kind}`"
+            f"build one with `faceinsight build --target {device}`"
         )
-    return "CPUExecutionProvider"

@@ -73,10 +73,8 @@ def test_unknown_target_and_foreign_device(copy):
     refused(copy, "unknown target 'abacus'.*cpu")
     edit(copy, lambda m: m.update(target="tensorrt"))
     refused(copy, "'tensorrt'.*device 'cpu'.*faceinsight build --target cpu")
-    with pytest.raises(InputError, match="unknown device 'tpu'"):
+    with pytest.raises(InputError, match="unknown device 'tpu'.*cpu"):
         FaceInsight.load(device="tpu")
-    with pytest.raises(BundleError, match="faceinsight build --target cuda"):
-        FaceInsight.load(device="cuda:0")
 
 
 def test_a_file_outside_of_the_bundle(copy):
