@@ -252,9 +252,8 @@ def _needs(extra: str, *modules: str, instead: str = "") -> None:
     if missing:
         from faceinsight.runtime.errors import InputError
 
-        raise InputError(
-            f"this needs {', '.join(missing)}: run `pip install 'faceinsight[{extra}]'`{instead and f', or {instead}'}"
-        )
+        advice = f"run `pip install 'faceinsight[{extra}]'`" + (f", or {instead}" if instead else "")
+        raise InputError(f"this needs {', '.join(missing)}: {advice}")
 
 
 def _text(path: Path) -> str:

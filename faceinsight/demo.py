@@ -1,4 +1,4 @@
-"""The demo: questions about a real photograph (scikit-image's astronaut) and a synthetic face, and a picture of each."""
+"""The demo: questions about a real photograph (skimage's astronaut) and a synthetic face; a picture of each."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ def test_unknown_target_and_foreign_device(copy):
     refused(copy, "unknown target 'abacus'.*cpu")
     edit(copy, lambda m: m.update(target="tensorrt"))
     refused(copy, "'tensorrt'.*device 'cpu'.*faceinsight build --target cpu")
-    with pytest.raises(InputError, match="unknown device 'tpu'.*cpu"):
+    with pytest.raises(InputError, match=r"unknown device 'tpu'.*cpu"):
         FaceInsight.load(device="tpu")
 
 
