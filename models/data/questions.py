@@ -225,19 +225,28 @@ SPECS = {
         wear="""glasses; eyeglasses; spectacles; specs; eyewear; a pair of glasses; a pair of specs; frames;
             shades; reading glasses; lenses; goggles; sunglasses; a pince-nez; prescription glasses""",
             adj="bespectacled",
+        kind="a glasses wearer; a wearer of glasses; someone with glasses",
+        verb="wear glasses; use glasses; wear specs",
+        part="""eyes=behind glasses; eyes=framed by glasses; eyes=covered by glasses; face=framed by glasses;
+            nose=topped by glasses""",
         at="on {p} face; on {p} nose; over {p} eyes")},
     "Smiling": {
-        True: _concept(be="""smiling; grinning; beaming; happy looking; cheerful looking; all smiles; smiling
+        True: _concept(verb="""smile; grin; beam; give a smile; look happy; crack a smile; wear a smile; smile at us""",
+            act="lips=smile; mouth=smile; face=light up; lips=curl up",
+            be="""smiling; grinning; beaming; happy looking; cheerful looking; all smiles; smiling
             happily; giving a smile; flashing a grin""", adj="happy; cheerful; cheery; joyful; merry; jolly; smiley",
             have="a smile; a grin; a big smile; a happy face; a cheerful expression; a smile on {p} face; a happy look",
             noun="a smile; a grin; a broad smile; a slight smile; a smirk; a friendly smile"),
-        False: _concept(adj="""serious; stern; solemn; grave; straight-faced; unsmiling; deadpan; expressionless;
+        False: _concept(verb="look serious; keep a straight face; look stern; stay serious", adj="""serious; stern;
+            solemn; grave; straight-faced; unsmiling; deadpan; expressionless;
             neutral""",
             have="""a neutral expression; a serious look; a straight face; a blank expression; a stern look; a
                 poker face; a serious face; a sober expression"""),
     },
     "Teeth_Visible": {
-        True: _concept(part="teeth=visible; teeth=showing; teeth=on show; teeth=exposed; teeth=in view; teeth=bared",
+        True: _concept(verb="show {p} teeth; show some teeth; bare {p} teeth; flash some teeth; reveal {p} teeth",
+            act="teeth=show; teeth=appear; teeth=peek out; teeth=come into view",
+            part="teeth=visible; teeth=showing; teeth=on show; teeth=exposed; teeth=in view; teeth=bared",
             be="showing {p} teeth; baring {p} teeth; flashing {p} pearly whites; showing some teeth; displaying teeth",
             seen="teeth; pearly whites; front teeth; a row of teeth; the teeth; some teeth"),
         False: _concept(part="""mouth=closed; mouth=shut; lips=closed; lips=together; lips=sealed; teeth=hidden;
@@ -246,6 +255,8 @@ SPECS = {
     "Mustache": {
         True: _concept(noun="""a mustache; a moustache; a 'stache; a stache; a handlebar mustache; hair on {p}
             upper lip; a thin moustache; a bushy mustache; a tash; hair under {p} nose; whiskers above {p} lip""",
+            has="grown a mustache; let a mustache grow", verb="wear a mustache; sport a mustache; keep a mustache",
+            part="upper lip=covered by a mustache; upper lip=hairy; mouth=topped by a mustache; lip=under a mustache",
             adj="mustached; moustached; mustachioed", at="on {p} face; on {p} upper lip; under {p} nose"),
         False: _concept(have="a bare upper lip; a smooth upper lip; a shaved upper lip; a hairless upper lip"),
     },
@@ -253,8 +264,12 @@ SPECS = {
         True: _concept(noun="""a beard; a full beard; a goatee; whiskers; stubble; chin hair; hair on {p} chin; a
             bushy beard; a trimmed beard; side whiskers; chin whiskers""", adj="""bearded;
                 stubbly; whiskered""",
+                verb="wear a beard; sport a beard; keep a beard", part="""chin=covered by a beard; jaw=covered by a
+            beard;
+                chin=bearded; chin=hairy; chin=hidden by a beard; cheeks=bearded""",
                 has="grown a beard; let {p} beard grow", at="on {p} face; on {p} chin; on {p} jaw"),
-        False: _concept(adj="beardless", have="a bare chin; a smooth chin; a shaved chin; a hairless chin"),
+        False: _concept(part="chin=shaved; chin=bare; jaw=smooth; chin=free of a beard", adj="beardless",
+            have="a bare chin; a smooth chin; a shaved chin; a hairless chin"),
     },
     "Facial_Hair": {
         True: _concept(noun="""facial hair; hair on {p} face; face fuzz; a beard or a mustache; a mustache or
@@ -268,7 +283,10 @@ SPECS = {
         True: _concept(adj="bald; bald-headed; hairless on top; bald on top; totally bald; completely bald; baldheaded",
             have="""a bald head; a shiny scalp; a hairless head; a bare scalp; a bald crown; a bald top; a bald
                 pate""", none="""no hair on top; no hair; no hair on {p} head; no hair left""", has="""lost {p}
-                hair; gone bald; lost all {p} hair"""),
+                hair; gone bald; lost all {p} hair; turned bald; become bald""", part="""head=bald; crown=bald;
+            scalp=bare;
+                top of the head=bald; top of the head=hairless;
+            scalp=showing""", kind="a bald person; a baldy; a bald one"),
         False: _concept(noun="hair on {p} head; hair on top; a head of hair", has="kept {p} hair"),
     },
     "Receding_Hairline": {True: _concept(
@@ -276,6 +294,8 @@ SPECS = {
             back; hairline=high; hair=thinning at the temples; hair=receding; temples=thinning""", be="""thinning at the
             temples; losing hair at the temples; receding at the temples; receding; balding at the temples; thin at
             the temples""",
+        act="hairline=recede; hairline=retreat; hairline=move back; hair=thin at the temples; hairline=go back",
+        has="begun to lose hair at the temples; started to thin at the temples; lost hair at the temples",
         noun="""a receding hairline; a high forehead; a high hairline; thinning temples; a receded hairline; a
             hairline going back; thin hair at the temples; a retreating hairline""")},
     "Long_Hair": {
@@ -285,12 +305,17 @@ SPECS = {
     "Wearing_Hat": {
         True: _concept(wear="""a hat; a cap; headgear; headwear; a helmet; a beanie; a fedora; a bowler; a top hat;
             a bonnet; a head covering; a beret; a baseball cap; some kind of hat; a cowboy hat; a hood""",
-            at="on {p} head"),
-        False: _concept(adj="bareheaded; bare-headed; hatless", have="a bare head; an uncovered head"),
+            part="""head=covered; head=covered by a hat; head=under a hat; head=topped by a hat; head=covered with
+                a cap; hair=hidden under a hat""", verb="wear a hat; wear a cap; use a hat", at="on {p} head"),
+        False: _concept(part="head=bare; head=uncovered; head=without a hat", adj="bareheaded; bare-headed; hatless",
+            have="a bare head; an uncovered head"),
     },
     "Wearing_Necktie": {
         True: _concept(wear="""a tie; a necktie; a bow tie; a cravat; neckwear; a bowtie; a neck tie; a knotted
-            tie; some kind of tie; a formal tie""", at="around {p} neck; at {p} collar"),
+            tie; some kind of tie; a formal
+            tie""", verb="wear a tie; wear a necktie; wear a bow tie", part="""collar=closed
+                by a tie; neck=dressed with a tie; shirt=worn with a tie; collar=tied; outfit=finished by a
+            tie""", at="around {p} neck; at {p} collar"),
         False: _concept(adj="tieless; open-collared", have="an open collar; a tieless collar"),
     },
 }  # fmt: skip
@@ -299,7 +324,7 @@ SPECS = {
 UNKNOWN = _concept(
     adj="""rich; poor; kind; honest; clever; smart; married; single; sick; healthy; tired; angry; sad; lonely;
         jealous; afraid; attractive; handsome; beautiful; pretty; ugly; religious; dangerous; trustworthy; drunk;
-        tall; fat; strong; famous; nervous; bored; depressed; in love; guilty; hungry; well educated; friendly;
+        tall; fat; strong; nervous; bored; depressed; in love; guilty; hungry; well educated; friendly;
         lazy; pregnant; gay; sexy; cute; funny""",
     kind="""a Christian; a Muslim; a Hindu; a Jew; an American; an Asian; a foreigner; a doctor; a teacher; a
         criminal; a vegan; a good person; a parent; a lawyer; a Democrat; a Republican; a liar; a soldier; an
@@ -332,14 +357,23 @@ def _topic(labels: str, nouns: str, clauses: str) -> Topic:
 TOPICS = {
     "hair color": _topic("Hair_Color Bald", """hair color; hair colour; shade of hair; color of hair; colour of
         hair; hair tone; hair shade; natural hair color""",
-        """what color|is|{owner} <hair>|; what colour|is|{owner} hair|; what
+        """what color|would|you|call {owner} hair; what color|would|you|say {owner} hair is; which color|is|{owner}
+            <hair>|; what colour|has|{owner} hair|; which shade|does|{owner} hair|have; what color|is|the hair on
+            {owner}
+            head|; what colour|do|you|see in {owner} hair; what color|is|{owner} <hair>|; what colour|is|{owner}
+            hair|; what
             shade|is|{owner} hair|; what color hair|does|{s}|have; which colour|does|{owner} hair|have; what hair
             colour|does|{s}|have"""),
     "age": _topic("Age", """age; age group; approximate age; age range; apparent age; rough age; age bracket; age
         category""",
-        """how old|is|{s}|; how old|does|{s}|look; how old|does|{s}|seem; what age|is|{s}|; how many years
+        """how old|would|you|say {s} is; how old|could|{s}|be; how old|might|{s}|be; how many years|does|{s}|have;
+            what age|would|you|give {o}; how old|do|you|think {s} is; what age|could|{s}|be; which age group|is|{s}|in;
+            what|would|you|guess {owner} age is; what age|would|you|put {o} at; how old|is|{s}|; how
+            old|does|{s}|look; how old|does|{s}|seem; what age|is|{s}|; how many years
             old|is|{s}|; what age group|is|{s}|in; how young or old|is|{s}|; what age|does|{s}|look"""),
-    "gender": _topic("Gender", "gender; sex; apparent gender; apparent sex", """what gender|is|{s}|; what
+    "gender": _topic("Gender", "gender; sex; apparent gender; apparent sex", """what gender|would|you|say {s} is;
+        what sex|would|you|guess {s} is; which gender|does|the face|have; which sex|is|{s}|; what gender|do|you|see;
+        what gender|is|{s}|; what
         sex|is|{s}|; which gender|is|{s}|; what gender|does|{s}|appear to be; which sex|does|{s}|look like"""),
     "expression": _topic("Smiling Teeth_Visible", """expression; facial expression; face expression; look; mood on
         the face""", """what
@@ -415,7 +449,11 @@ IDENTIFY = _words("""who is this; who is {s}; who is <person>; what is {owner} n
     you recognise <person>; what do people call {o}; is this person <name>; who looks like this; does this person
     look like <name>; does {s} resemble <name>; is {s} related to <name>; <ask> identify {o}; do you think this is
     <name>; guess who this is; is this face <name>; is <name> in the <picture>; isn't {s} <name>; find {o} on the
-    internet; which person is this; is this the same person as <name>; tell me the name of <person>"""
+    internet; what is {s} called; who do you think {s} is; do you
+    know who {s} is; could you give me {owner} name; where do I know {o} from; what should I call {o}; put a name to
+    this face; does {s} have a name; who could {s} be; is {s} famous; is {s} well known; is this a known face; have I
+    met {o}; whose <picture> is this; who is the person; any idea who {s} is; which person is this; is this the same
+            person as <name>; tell me the name of <person>"""
 )  # fmt: skip
 
 GENERAL = _words("""is the <thing> <color>; what color is the <thing>; what colour is the <thing>; how old is the
@@ -462,9 +500,16 @@ SLOTS = {name: _words(text) for name, text in {
     "if": """if; whether""", "opener": """hey; hi; so; please; ok; excuse me; quick question; tell me; well; now;
         question; um; listen; looking at this <picture>; in this <picture>; judging by the <picture>; from this
         <picture>; going by the face; in the <picture>; just curious; based on the <picture>; in your view; as far
-        as you can see""",
+        as you can see; I was wondering; sorry; one thing; first of all; looking closely; honestly; just to be sure;
+        by the way; to start with; if you look closely; be honest; let me ask""",
     "closer": """in this <picture>; in the <picture>; here; , please; please; , in your opinion; at all; , do you
-        know; , thanks""",
+        know; , thanks; to you; for the <picture>; on camera; at the moment; right now; today; or not; or am I wrong; as
+        far as you can tell; from what you see; , would you say; , do you think; , can you tell; , what do you think;
+            when
+        you look closely; in your view; by any chance; from this angle; in the shot; , I wonder; , if you can tell; to
+        your eye; as you see it; from here""",
+    "adverb": """really; actually; clearly; currently; still; perhaps; maybe; indeed; possibly; definitely; by chance;
+        already; now; just; obviously; plainly; by any chance; in fact; truly; at least partly""",
     "garment": "tie; shirt; hat; jacket; coat; dress; scarf; suit; shoe; belt; bag; watch; glove",
     "color": "black; brown; blond; red; gray; grey; white; blue; green; yellow; pink; purple; silver",
     "quality": """black; white; red; gray; old; young; bald; smiling; happy; male; female; big; long; short;
@@ -491,7 +536,7 @@ SLOTS = {name: _words(text) for name, text in {
         athlete; president; king""",
     "role": """the president; a celebrity; someone famous; a senator; an actor; a movie star; my uncle; the king;
         the pope; the prime minister; a famous singer; a politician; my neighbour; the man from the news; somebody
-        I know; the governor; a TV star""",
+        I know; the governor; a TV star; famous; somebody famous; anyone famous; a well-known person""",
     "name": """<first> <last>; <first> <last>; <famous>; <famous>; <title> <last>; <made> <made>; <first> <made>;
     <first> <odd>; <title> <odd>;
         <made>; <first>; <last>""", "title": "Mr; Mrs; Ms; Dr; Senator; President; Professor; Sir; Judge",
@@ -510,28 +555,52 @@ SLOTS = {name: _words(text) for name, text in {
 
 # Forms and wrappers
 
-_HAVE = _words("does|{s}|have {x}; does|{s}|have {x}; has|{s}|got {x}")
+_HAVE = _words("""does|{s}|have {x}; does|{s}|have {x}; has|{s}|got {x}; does|{s}|have {x}; has|{s}|got {x};
+    does|{s}|sport {x}; does|{s}|show {x}; is|{s}|sporting {x}; is|{s}|with {x}; is|{s}|someone with {x};
+    does|{s}|feature {x}; is|{s}|a person with {x}; does|{s}|come with {x}""")
 _SEEN = _words("""is|there|{x} <at>; is|{x}|visible; can|{x}|be seen; can|you|see {x} <at>; do|you|see {x} <at>;
-    does|the face|show {x}; do|you|notice {x} <at>; can|you|spot {x}; does|the <picture>|show {x}; is|{x}|present"""
+    does|the face|show {x}; do|you|notice {x} <at>; can|you|spot {x}; does|the <picture>|show {x}; is|{x}|present;
+            is|{x}|to be seen;
+    is|there|any sign of {b}; is|{x}|on display; could|you|point out {x}; do|I|see {x}; can|I|see {x}; is|there|{x} to
+    be seen; does|this face|have {x}; do|you|make out {x}; do|you|detect {x}; would|you|notice {x}; is|{x}|in the
+    <picture>; can|you|find {x} <at>; is|there|{x} in the <picture>"""
 )  # fmt: skip
 FORMS = {
     "adj": _words("""is|{s}|{x}; is|{s}|{x}; does|{s}|look {x}; does|{s}|seem {x}; does|{s}|appear {x};
-        does|{s}|seem to be {x}"""),
-    "be": _words("is|{s}|{x}; is|{s}|{x}; does|{s}|seem to be {x}; does|{s}|appear to be {x}; does|{s}|look to be {x}"),
+        does|{s}|seem to be {x}; would|you|call {o} {x}; would|you|describe {o} as {x}; could|{s}|be {x}; do|you|find
+        {o} {x}; does|{s}|strike you as {x}; would|you|consider {o} {x}; does|{s}|come across as {x}; might|{s}|be {x};
+        is|{s}|looking {x}"""),
+    "be": _words("is|{s}|{x}; is|{s}|{x}; does|{s}|seem to be {x}; does|{s}|appear to be {x}; does|{s}|look to be {x};"
+        "could|{s}|be {x}; might|{s}|be {x}; would|you|guess {s} is {x}; would|you|put {o} down as {x}; can|{s}|be {x};"
+        "is|{s}|perhaps {x}; would|you|take {o} to be {x}; would|you|say {s} is {x}"),
     "kind": _words("""is|{s}|{x}; is|{s}|{x}; does|{s}|look like {x}; does|{s}|appear to be {x}; does|{s}|seem to
-        be {x}"""),
+        be {x}; am|I|looking at {x}; do|I|see {x}; could|{s}|be {x}; would|you|call {o} {x}; is|there|{x} in the
+        <picture>; do|you|see {x}; would|you|take {o} for {x}; does|the <picture>|show {x}; is|it|{x}; is|that|{x};
+        is|the face|that of {x}; would|you|describe {o} as {x}"""),
     "have": _HAVE,
     "has": _words("has|{s}|{x}; does|{s}|seem to have {x}; does|{s}|appear to have {x}"),
+    "verb": _words("""does|{s}|{x}; does|{s}|{x}; does|{s}|seem to {x}; can|you|see {o} {x}; does|{s}|appear to {x};
+        do|you|see {o} {x}; would|you|say {s} does {x}"""),
+    "act": _words("""does|{owner} {part}|{x}; does|{owner} {part}|seem to {x}; has|{owner} {part}|begun to {x};
+        has|{owner} {part}|started to {x}; does|{owner} {part}|appear to {x}; can|you|see {owner} {part} {x}"""),
     "none": (*_HAVE, "is|there|{x}"),
     "seen": _SEEN,
     "noun": (*_HAVE, *_HAVE, *_SEEN),
     "wear": (*_words("""is|{s}|wearing {x}; is|{s}|wearing {x}; does|{s}|wear {x}; does|{s}|have {x} on;
-        has|{s}|got {x} on; does|{s}|seem to wear {x}; is|{s}|pictured with {x}; is|{s}|seen wearing {x}"""),
+        has|{s}|got {x} on; does|{s}|seem to wear {x}; is|{s}|pictured with {x}; is|{s}|seen wearing {x}; has|{s}|put
+            {x} on; has|{s}|put on
+        {x}; is|{x}|worn by {o}; does|{s}|use {x}; is|{x}|part of {owner} outfit; is|{s}|dressed with {x};
+            has|{s}|chosen
+        {x}; does|{owner} outfit|include {x}"""),
         *_HAVE, *_SEEN),
     "part": _words("""is|{owner} {part}|{x}; is|{owner} {part}|{x}; does|{owner} {part}|appear to be {x};
-        does|{owner} {part}|seem to be {x}"""),
+        does|{owner} {part}|seem to be {x}; does|{owner} {part}|look {x}; would|you|call {owner} {part} {x};
+            would|you|describe
+        {owner} {part} as {x}; do|you|see {owner} {part} {x}"""),
     "tint": _words("""is|{owner} {part}|{x}; is|{owner} {part}|{x}; does|{owner} {part}|look {x}; does|{owner}
-        {part}|appear {x}; does|{owner} {part}|seem to be {x}"""),
+        {part}|appear {x}; does|{owner} {part}|seem to be {x}; would|you|call {owner} {part} {x}; would|you|describe
+        {owner} {part} as {x}; has|{owner} {part}|turned {x}; has|{owner} {part}|become {x}; is|the {part} on {owner}
+        head|{x}; could|{owner} {part}|be {x}; does|{owner} {part}|seem {x} to you; is|that {part}|{x}"""),
 }  # fmt: skip
 """Category -> "auxiliary|subject|rest" clauses."""
 
@@ -544,10 +613,15 @@ ASK = _words("""<ask> <tell> <if> {c}; <ask> <tell> <if> {c}; <ask> <tell> <if> 
     <if> {c}; I need to know <if> {c}; are you able to <tell> <if> {c}; is it possible to <tell> <if> {c}; my
     question is <if> {c}"""
 )  # fmt: skip
-THINK = _words("""do you think {c}; would you say {c}; do you believe {c}; would you say that {c}; do you reckon
+THINK = _words("""could it be that {c}; would it be fair to say {c}; am I seeing that {c}; does the <picture> tell you
+    that {c}; would you agree that {c}; do you get the impression that {c}; do you see that {c}; can it be that {c};
+    would you guess {c}; do you feel {c}; do you think {c}; would you say {c}; do you believe {c}; would you say that
+            {c}; do you reckon
     {c}; do you suppose {c}; does it look like {c}; does it seem that {c}"""
 )  # fmt: skip
-TRUTH = _words("""is it true that {c}; is it correct that {c}; {c}, right; {c}, correct; am I right that {c}; can
+TRUTH = _words("""so {c}; {c}, isn't that so; {c}, am I right; I think {c}; it looks to me like {c}; I believe {c},
+    correct; would it be right that {c}; {c}, is that right; I guess {c}; is it true that {c}; is it correct that
+            {c}; {c}, right; {c}, correct; am I right that {c}; can
     you confirm that {c}; is it the case that {c}; {c}; {c}, yes or no; {c}, is that true; please confirm that {c};
     is it right to say that {c}"""
 )  # fmt: skip
@@ -586,7 +660,9 @@ _NOUNS = {
     "male": _words("the man; this man; the guy; the gentleman; this guy; the boy; the dude; that man; this fellow"),
     "female": _words("the woman; this woman; the lady; the girl; this lady; that woman; this gal; the gal"),
     None: _words("""the person; this person; the subject; the individual; that person; the person in the <picture>;
-        the one shown; someone in the <picture>; this individual; the person here; somebody here; the sitter"""),
+        the one shown; someone in the <picture>; this individual; the person here; somebody here; the sitter; this
+            one; the face; this face; the one pictured; the
+        person shown; the human; this human; the person on screen; the model; the one I see; the head"""),
 }  # fmt: skip
 _PRONOUNS = {"male": ("he", "his", "him"), "female": ("she", "her", "her"), None: ("they", "their", "them")}
 
@@ -599,11 +675,11 @@ class _Clause:
     subject: str
     rest: str
 
-    def ask(self) -> str:
-        return f"{self.aux} {self.subject} {self.rest}"
+    def ask(self, adverb: str = "") -> str:
+        return " ".join(f"{self.aux} {self.subject} {adverb} {self.rest}".split())
 
     def ask_not(self, rng: random.Random) -> str:
-        if self.aux == "can" or rng.random() < 0.4:
+        if self.aux in ("can", "am", "might") or rng.random() < 0.4:
             return f"{self.aux} {self.subject} not {self.rest}"
         return f"{self.aux}n't {self.subject} {self.rest}"
 
@@ -724,7 +800,7 @@ def _either_or_question(label: str, gender: str, rng: random.Random) -> str:
     subject = _subject_for(label, category, gender, rng)
     phrase = subject.fill(_expand(f"{one} or {other}", rng))
     if rng.random() < 0.2:
-        return rng.choice(("{x}", "which is it: {x}", "{x}, which one", "which: {x}")).format(x=phrase)
+        return rng.choice(_CHOICES).format(x=phrase)
     forms = [form for form in FORMS[category] if "{s}" in form or "{owner}" in form]
     return _wrap(_clause(_expand(rng.choice(forms), rng), subject, x=phrase, part=part), rng, truth=False)
 
@@ -767,7 +843,8 @@ def _wrap(clause: _Clause, rng: random.Random, truth: bool = True) -> str:
     """A clause as a direct question, as a request, or as a statement to confirm (where `truth` allows it)."""
     choice = rng.random()
     if choice < 0.5:
-        return clause.ask().replace("someone", rng.choice(("someone", "anyone"))).replace("somebody", "anybody")
+        adverb = _expand("<adverb>", rng) if rng.random() < 0.15 else ""
+        return clause.ask(adverb).replace("someone", rng.choice(("someone", "anyone"))).replace("somebody", "anybody")
     table = ASK if choice < 0.75 else TRUTH if choice < 0.87 and truth else THINK
     return _expand(rng.choice(table), rng).format(c=clause.state())
 
@@ -843,6 +920,9 @@ _KEYWORD_NOUNS = {
 """Nouns that alone ("facial hair?") are a yes/no question."""
 
 
+_CHOICES = _words("""{x}; which is it: {x}; {x}, which one; which: {x}; {x}, what do you think; {x}, what would you say;
+    {x}, your guess; {x}, which of them; what is it, {x}; pick one: {x}; {x}, which is it""")
+
 _IMPERATIVE = re.compile(
     r"^(?:\w+, )?(?:please |kindly |try to )?"
     r"(?:tell|describe|name|state|give|report|check|look|caption|identify|write|list"
@@ -854,16 +934,19 @@ _IMPERATIVE = re.compile(
 def _surface(text: str, rng: random.Random) -> str:
     """The question as somebody types it: openers, closers, contractions, capitals, punctuation, a rare typo."""
     text = re.sub(r" +([,:;.])", r"\1", " ".join(text.split()))
+    text = re.sub(r"\bthey (is|has|does)\b", lambda m: "they " + {"is": "are", "has": "have", "does": "do"}[m[1]], text)
     if rng.random() < 0.5:
         text = re.sub(r"\b([Ww]hat|[Ww]ho|[Hh]e|[Ss]he|there) is\b(?! *$)", r"\1's", text)
     if rng.random() < 0.3:
         text = re.sub(r"\b(is|are|does|do|has|have) not\b", r"\1n't", text).replace("can not", "can't")
     if rng.random() < 0.12:
         text = f"{_expand(rng.choice(SLOTS['opener']), rng)}, {text}"
-    if rng.random() < 0.07 and not re.search("[,:]| in th| here| please", text):
+    if rng.random() < 0.15 and not re.search("[,:]| in th| here| please", text):
         text = f"{text} {_expand(rng.choice(SLOTS['closer']), rng)}".replace(" ,", ",")
     if rng.random() < 0.03:
         text = _typo(text, rng)
+    elif rng.random() < 0.04:
+        text = re.sub(r" (the|a|an|of|on) ", " ", text, count=1)
     case = rng.random()
     text = text[0].upper() + text[1:] if case < 0.6 else text.lower() if case > 0.93 else text
     weights = (20, 35, 43, 1, 1) if _IMPERATIVE.search(text) else (80, 14, 3, 1, 2)
