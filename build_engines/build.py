@@ -21,6 +21,7 @@ from faceinsight.models.faceinsight import WEIGHTS, FaceInsightModel
 from faceinsight.runtime.bundle import FORMAT_VERSION, write_bundle
 from faceinsight.runtime.errors import InputError
 from faceinsight.runtime.labels import NAMES
+from faceinsight.runtime.progress import ProgressBar
 from faceinsight.runtime.prompt import PromptTemplate
 from faceinsight.runtime.rules import RULES
 
@@ -51,7 +52,7 @@ def build_bundle(
     model_dir = model_directory(model_dir)
     model = FaceInsightModel.from_pretrained(model_dir)
     digest = model_hash(model_dir)
-    graphs: dict[str, onnx.ModelProto] = {stage: stage_graph(model, stage) for stage in VISION_STAGES}
+    graphs = _exported(model)
     crops = _rendered_crops(model.config, CHECKED_FACES)
     if precision == "int8":
         ranges, crops = _ranges(model, model_dir, digest, graphs, calibration, crops)
@@ -73,7 +74,7 @@ def calibrate_model(model_dir: str | Path | None, images: str | Path, out: str |
     model_dir = model_directory(model_dir)
     model = FaceInsightModel.from_pretrained(model_dir)
     crops = read_crops(images, _sizes(model.config), limit)
-    graphs = {stage: stage_graph(model, stage) for stage in VISION_STAGES}
+    graphs = _exported(model)
     ranges = measure_ranges(graphs, crops)
     count = len(crops["vision"])
     save_ranges(out, ranges, {"model_sha256": model_hash(model_dir), "images": count, "percentile": PERCENTILE})
@@ -104,7 +105,22 @@ def measure_ranges(graphs: dict[str, onnx.ModelProto], crops: dict[str, np.ndarr
             }
 
     batches = {"parser": pixels("parser"), "vision": pixels("vision"), "fusion": fused()}
-    return {stage: activation_ranges(graphs[stage], batches[stage], PERCENTILE) for stage in VISION_STAGES}
+    ranges = {}
+    with ProgressBar("calibrate", len(VISION_STAGES)) as advance:
+        for stage in VISION_STAGES:
+            ranges[stage] = activation_ranges(graphs[stage], batches[stage], PERCENTILE)
+            advance({})
+    return ranges
+
+
+def _exported(model: FaceInsightModel) -> dict[str, onnx.ModelProto]:
+    """The float graphs of VISION_STAGES."""
+    graphs = {}
+    with ProgressBar("export", len(VISION_STAGES)) as advance:
+        for stage in VISION_STAGES:
+            graphs[stage] = stage_graph(model, stage)
+            advance({})
+    return graphs
 
 
 def model_hash(model_dir: str | Path) -> str:

@@ -13,6 +13,7 @@ from faceinsight.models.faceinsight import FaceInsightModel
 from faceinsight.runtime.engine import OnnxEngine
 from faceinsight.runtime.generate import CacheShape, Decoder, Sampling, Usage
 from faceinsight.runtime.labels import NAMES, labels_from_assignment
+from faceinsight.runtime.progress import ProgressBar
 from faceinsight.runtime.prompt import Prompter, PromptTemplate
 from faceinsight.runtime.rules import consistent_assignment
 
@@ -50,14 +51,17 @@ def verify(model: FaceInsightModel, contents: dict[str, bytes], crops: dict[str,
         ),
     }
     report = {}
-    for stage, content in contents.items():
-        one = {name: value[:1] for name, value in feeds[stage].items()} if stage in feeds else None
-        report[stage] = _interface(content) | {
-            "error": {"measure": errors[stage][0], "value": round(errors[stage][1], 6)},
-            "latency_ms": _latency(lambda e=engines[stage], f=one: e.run(f))
-            if one
-            else _decode_latency(model, engines[stage], tokens[:1].numpy()),
-        }
+    with ProgressBar("verify", len(contents)) as advance:
+        for stage, content in contents.items():
+            measure, value = errors[stage]
+            if stage == "language":
+                latency = _decode_latency(model, engines[stage], tokens[:1].numpy())
+            else:
+                one = {name: items[:1] for name, items in feeds[stage].items()}
+                latency = _latency(lambda engine=engines[stage], feed=one: engine.run(feed))
+            error = {"measure": measure, "value": round(value, 6)}
+            report[stage] = _interface(content) | {"error": error, "latency_ms": latency}
+            advance({})
     return report
 
 

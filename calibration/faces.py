@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,13 +9,12 @@ import numpy as np
 from faceinsight.runtime.detect import CascadeDetector
 from faceinsight.runtime.errors import InputError
 from faceinsight.runtime.image import crop_matrix, load_image, warp
+from faceinsight.runtime.progress import ProgressBar
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
 
 
-def read_crops(
-    folder: str | Path, sizes: dict[str, int], limit: int, progress: Callable[[int], None] | None = None
-) -> dict[str, np.ndarray]:
+def read_crops(folder: str | Path, sizes: dict[str, int], limit: int) -> dict[str, np.ndarray]:
     """Crops of the largest face of up to `limit` images, spread evenly over the folder's sorted names.
 
     sizes: encoder -> crop side in pixels. Returns encoder -> [n, S, S, 3] uint8 RGB. Images without a face and
@@ -29,16 +27,17 @@ def read_crops(
     step = max(1, len(files) // limit)
     detector = CascadeDetector()
     crops: dict[str, list[np.ndarray]] = {name: [] for name in sizes}
-    for done, path in enumerate(files[::step][:limit], start=1):
-        try:
-            image = load_image(path)
-        except InputError:
-            continue
-        for box in detector(image)[:1]:
-            for name, size in sizes.items():
-                crops[name].append(warp(image, crop_matrix(box, size), size))
-        if progress:
-            progress(done)
+    chosen = files[::step][:limit]
+    with ProgressBar("find faces", len(chosen)) as advance:
+        for path in chosen:
+            advance({})
+            try:
+                image = load_image(path)
+            except InputError:
+                continue
+            for box in detector(image)[:1]:
+                for name, size in sizes.items():
+                    crops[name].append(warp(image, crop_matrix(box, size), size))
     count = len(next(iter(crops.values())))
     if count < 8:
         raise InputError(f"{folder} has {count} usable faces in {len(files)} images; calibration needs 8 or more")
