@@ -683,6 +683,22 @@ class _Clause:
             return f"{self.aux} {self.subject} not {self.rest}"
         return f"{self.aux}n't {self.subject} {self.rest}"
 
+    def tag(self) -> str:
+        """Asks for agreement with the statement: "isn't she", "don't they"."""
+        kind = next((gender for gender, nouns in _NOUNS.items() if self.subject in nouns), "thing")
+        known = self.subject in ("he", "she", "they", "there", "you", "I")
+        who = (
+            self.subject
+            if known
+            else _PRONOUNS[kind][0]
+            if kind in _PRONOUNS
+            else "they"
+            if _plural(self.subject)
+            else "it"
+        )
+        aux = {"is": "are", "does": "do", "has": "have"}.get(self.aux, self.aux) if who == "they" else self.aux
+        return f"am {who} not" if aux == "am" else f"{aux}n't {who}".replace("cann't", "can't")
+
     def state(self) -> str:
         if self.aux == "does":
             verb, _, rest = self.rest.partition(" ")
@@ -842,6 +858,8 @@ def _agree(match: re.Match) -> str:
 def _wrap(clause: _Clause, rng: random.Random, truth: bool = True) -> str:
     """A clause as a direct question, as a request, or as a statement to confirm (where `truth` allows it)."""
     choice = rng.random()
+    if choice < 0.06 and truth:
+        return f"{clause.state()}, {clause.tag()}"
     if choice < 0.5:
         adverb = _expand("<adverb>", rng) if rng.random() < 0.15 else ""
         return clause.ask(adverb).replace("someone", rng.choice(("someone", "anyone"))).replace("somebody", "anybody")
