@@ -686,16 +686,12 @@ class _Clause:
     def tag(self) -> str:
         """Asks for agreement with the statement: "isn't she", "don't they"."""
         kind = next((gender for gender, nouns in _NOUNS.items() if self.subject in nouns), "thing")
-        known = self.subject in ("he", "she", "they", "there", "you", "I")
-        who = (
-            self.subject
-            if known
-            else _PRONOUNS[kind][0]
-            if kind in _PRONOUNS
-            else "they"
-            if _plural(self.subject)
-            else "it"
-        )
+        if self.subject in ("he", "she", "they", "there", "you", "I"):
+            who = self.subject
+        elif kind in _PRONOUNS:
+            who = _PRONOUNS[kind][0]
+        else:
+            who = "they" if _plural(self.subject) else "it"
         aux = {"is": "are", "does": "do", "has": "have"}.get(self.aux, self.aux) if who == "they" else self.aux
         return f"am {who} not" if aux == "am" else f"{aux}n't {who}".replace("cann't", "can't")
 
