@@ -579,7 +579,8 @@ FORMS = {
         is|the face|that of {x}; would|you|describe {o} as {x}"""),
     "have": _HAVE,
     "has": _words("has|{s}|{x}; does|{s}|seem to have {x}; does|{s}|appear to have {x}"),
-    "verb": _words("""does|{s}|{x}; does|{s}|{x}; did|{s}|{x}; does|{s}|seem to {x}; can|you|see {o} {x}; does|{s}|appear to {x};
+    "verb": _words("""does|{s}|{x}; does|{s}|{x}; did|{s}|{x}; does|{s}|seem to {x}; can|you|see {o} {x};
+        does|{s}|appear to {x};
         do|you|see {o} {x}; would|you|say {s} does {x}"""),
     "act": _words("""does|{owner} {part}|{x}; does|{owner} {part}|seem to {x}; has|{owner} {part}|begun to {x};
         has|{owner} {part}|started to {x}; does|{owner} {part}|appear to {x}; can|you|see {owner} {part} {x}"""),
@@ -587,7 +588,8 @@ FORMS = {
     "seen": _SEEN,
     "noun": (*_HAVE, *_HAVE, *_SEEN),
     "wear": (*_words("""is|{s}|wearing {x}; is|{s}|wearing {x}; does|{s}|wear {x}; does|{s}|have {x} on;
-        has|{s}|got {x} on; does|{s}|seem to wear {x}; is|{s}|pictured with {x}; is|{s}|seen wearing {x}; has|{s}|put {x} on; did|{s}|wear {x};
+        has|{s}|got {x} on; does|{s}|seem to wear {x}; is|{s}|pictured with {x}; is|{s}|seen wearing {x};
+        has|{s}|put {x} on; did|{s}|wear {x};
             did|{s}|put on {x}; did|{s}|keep {x} on; has|{s}|put on
         {x}; is|{x}|worn by {o}; does|{s}|use {x}; is|{x}|part of {owner} outfit; is|{s}|dressed with {x};
             has|{s}|chosen
