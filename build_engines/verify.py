@@ -89,7 +89,7 @@ def _decoder(model: FaceInsightModel, engine: OnnxEngine) -> tuple[Decoder, Prom
     head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     prompter = Prompter(model.tokenizer_json, PromptTemplate(), model.language.vocab_size)
     shape = CacheShape(config.num_hidden_layers, config.num_key_value_heads, head_dim, model.config.context)
-    return Decoder(engine, shape, prompter.stop_id), prompter
+    return Decoder(engine, shape, prompter.stop_id, prompter.answer_id), prompter
 
 
 def _language_error(model, engine, tokens, probabilities) -> float:
@@ -104,8 +104,9 @@ def _language_error(model, engine, tokens, probabilities) -> float:
         cache = decoder.new_cache()
         for question in QUESTIONS:
             ids = prompter.question(question, 64)
-            visual = tokens[row : row + 1]
-            answer = list(decoder.generate(cache, prefix, ids, visual.numpy(), Sampling(max_tokens=48), Usage()))
+            visual, usage = tokens[row : row + 1], Usage()
+            answer = list(decoder.generate(cache, prefix, ids, visual.numpy(), Sampling(max_tokens=48), usage))
+            answer = [*usage.reading, *answer]
             if not answer:
                 continue
             whole = torch.tensor([[*prefix, *ids, *answer]])

@@ -50,9 +50,13 @@ class Sampling:
 
 @dataclass
 class Usage:
-    """Filled while generating. ttft_ms: from the call to the first token."""
+    """Filled while generating. ttft_ms: from the call to the first token that is shown.
+
+    reading: ids that the model wrote before its answer and that are not shown, with the one that ends them.
+    """
 
     prompt_tokens: int = 0
+    reading: list[int] = field(default_factory=list)
     tokens: int = 0
     ttft_ms: float = 0.0
     decode_ms: float = 0.0
@@ -63,8 +67,9 @@ class Usage:
 class Decoder:
     """The language engine with its caches."""
 
-    def __init__(self, engine: Engine, shape: CacheShape, stop_id: int):
-        self.engine, self.shape, self.stop_id = engine, shape, stop_id
+    def __init__(self, engine: Engine, shape: CacheShape, stop_id: int, answer_id: int | None = None):
+        """answer_id: the token before which nothing is shown; None shows all."""
+        self.engine, self.shape, self.stop_id, self.answer_id = engine, shape, stop_id, answer_id
 
     def new_cache(self) -> Cache:
         return Cache(self.engine.allocate(self.shape.tensors()))
@@ -78,7 +83,9 @@ class Decoder:
         sampling: Sampling,
         usage: Usage,
     ) -> Iterator[int]:
-        """Yields token ids up to the stop token (not yielded), `max_tokens` or the end of the context.
+        """Yields the answer's token ids up to the stop token (not yielded), `max_tokens` or the end of the context.
+
+        What the model writes before `answer_id` is always greedy: it reads the question, where there is no variety.
 
         prefix: the face's ids, computed only if the cache does not hold them yet. visual_tokens: [1, N, H] float32.
         Only the newest question on a cache may go on: an older iterator raises FaceInsightError.
@@ -86,25 +93,34 @@ class Decoder:
         cache.turn += 1
         turn = cache.turn
         rng = np.random.default_rng(sampling.seed) if sampling.temperature > 0 else None
+        shown = self.answer_id is None
         usage.prompt_tokens = len(prefix) + len(question)
         fresh = question if cache.prefix else [*prefix, *question]
         position = cache.prefix
         cache.prefix = 0  # a failed prefill leaves no prefix behind
-        token = self._step(cache, fresh, position, visual_tokens, sampling, rng)
+        token = self._step(cache, fresh, position, visual_tokens, sampling, rng if shown else None)
         cache.prefix = len(prefix)
         position += len(fresh)
-        usage.ttft_ms = (time.perf_counter() - usage._start) * 1e3
         started = time.perf_counter()
         while token != self.stop_id:
-            usage.tokens += 1
-            usage.decode_ms = (time.perf_counter() - started) * 1e3
-            yield token
+            if shown:
+                if not usage.tokens:
+                    started = time.perf_counter()
+                    usage.ttft_ms = (started - usage._start) * 1e3
+                usage.tokens += 1
+                usage.decode_ms = (time.perf_counter() - started) * 1e3
+                yield token
+            else:
+                usage.reading.append(token)
+                shown = token == self.answer_id
             if usage.tokens == sampling.max_tokens or position == self.shape.context:
                 return
             if cache.turn != turn:
                 raise FaceInsightError("another question was asked about this face before this answer ended; ask again")
-            token = self._step(cache, [token], position, visual_tokens, sampling, rng)
+            token = self._step(cache, [token], position, visual_tokens, sampling, rng if shown else None)
             position += 1
+        if not usage.tokens:
+            usage.ttft_ms = (time.perf_counter() - usage._start) * 1e3
         usage.decode_ms = (time.perf_counter() - started) * 1e3
         usage.finished = True
 

@@ -21,6 +21,9 @@ from .labels import ATTRIBUTES, GROUPS, PARSE_CLASSES, labels_from_assignment, m
 from .prompt import Prompter
 from .rules import consistent_assignment
 
+READING_TOKENS = 24
+"""Room for what the model writes before its answer."""
+
 
 @dataclass(frozen=True)
 class Face:
@@ -81,7 +84,7 @@ class FaceInsight:
         tokenizer = bundle.files["tokenizer"].decode("utf-8")
         self._prompter = Prompter(tokenizer, bundle.template, language["vocab_size"])
         shape = CacheShape(*(language[key] for key in ("layers", "kv_heads", "head_dim", "context")))
-        self._decoder = Decoder(self._engines["language"], shape, self._prompter.stop_id)
+        self._decoder = Decoder(self._engines["language"], shape, self._prompter.stop_id, self._prompter.answer_id)
 
     @classmethod
     def load(
@@ -204,7 +207,7 @@ class FaceInsight:
         if not face._cache:
             face._cache.append(self._decoder.new_cache())
         prefix = self._prompter.prefix(face.labels, face.visual_tokens.shape[1])
-        room = self._decoder.shape.context - len(prefix) - sampling.max_tokens
+        room = self._decoder.shape.context - len(prefix) - READING_TOKENS - sampling.max_tokens
         ids = self._prompter.question(question, room)
         return self._decoder.generate(face._cache[0], prefix, ids, face.visual_tokens, sampling, usage)
 

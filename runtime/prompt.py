@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from .errors import InputError
 
-_FACTS = {
+FACT_NAMES = {
     "Gender": "gender",
     "Age": "age",
     "Hair_Color": "hair",
@@ -21,6 +21,7 @@ _FACTS = {
     "Wearing_Hat": "hat",
     "Wearing_Necktie": "necktie",
 }
+"""Label -> its name in the fact line."""
 
 
 @dataclass(frozen=True)
@@ -28,18 +29,20 @@ class PromptTemplate:
     """Text around the parts; data of the bundle, so each language model has its own.
 
     prefix: contains {visual} once and {facts} once; what one face's questions share. question: contains {question}.
-    lowercase: questions are lower-cased (a small tokenizer knows no other). stop: token that ends an answer.
+    lowercase: questions are lower-cased (a small tokenizer knows no other). answer: token before which the model writes
+    its reading of the question ("beard yes"), which is not shown; "": it answers at once. stop: ends an answer.
     """
 
     prefix: str = "<bos>{visual}{facts}"
-    question: str = "<q>{question}<a>"
+    question: str = "<q>{question}<q>"
     fact_separator: str = " "
     lowercase: bool = True
+    answer: str = "<a>"
     stop: str = "<eos>"
 
     def facts(self, labels: dict[str, str | bool]) -> str:
         """labels (runtime.labels) in words: "gender female age 35-49 hair brown eyeglasses no ..."."""
-        words = (f"{_FACTS[name]} {_value(value)}" for name, value in labels.items() if name in _FACTS)
+        words = (f"{FACT_NAMES[name]} {_value(value)}" for name, value in labels.items() if name in FACT_NAMES)
         return self.fact_separator.join(words)
 
     def normalise(self, question: str) -> str:
@@ -61,11 +64,14 @@ class Prompter:
         self._tokenizer = Tokenizer.from_str(tokenizer_json)
         self.template = template
         self.vocab_size = vocab_size
-        self.stop_id = self._tokenizer.token_to_id(template.stop)
-        if self.stop_id is None:
-            raise InputError(
-                f"the tokenizer has no token {template.stop!r}, which the prompt template ends answers with"
-            )
+        self.stop_id = self._id(template.stop)
+        self.answer_id = self._id(template.answer) if template.answer else None
+
+    def _id(self, token: str) -> int:
+        found = self._tokenizer.token_to_id(token)
+        if found is None:
+            raise InputError(f"the tokenizer has no token {token!r}, which the prompt template uses")
+        return found
 
     def encode(self, text: str) -> list[int]:
         return self._tokenizer.encode(text, add_special_tokens=False).ids
@@ -90,6 +96,11 @@ class Prompter:
         if len(ids) > room:
             raise InputError(f"the question has {len(ids)} tokens; there is room for {room}: ask a shorter one")
         return ids
+
+    def answer(self, reading: str, text: str) -> list[int]:
+        """Ids that a model is trained to write after a question: its reading, if the template has one, and the text."""
+        hidden = [] if self.answer_id is None else [*self.encode(reading), self.answer_id]
+        return [*hidden, *self.encode(text), self.stop_id]
 
 
 def _value(value: str | bool) -> str:

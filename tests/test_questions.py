@@ -6,6 +6,7 @@ import random
 import re
 from collections import Counter, defaultdict
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -21,7 +22,9 @@ from faceinsight.models.data.questions import (
     exchange,
     exchanges,
 )  # fmt: skip
+from faceinsight.models.data.synthetic import sample_labels
 from faceinsight.runtime.labels import FLAGS, GROUPS, LABELS, NAMES, labels_from_assignment
+from faceinsight.runtime.prompt import FACT_NAMES
 from faceinsight.runtime.rules import consistent_assignment
 
 ODDS = st.floats(0.01, 0.99)
@@ -204,3 +207,23 @@ def test_every_value_has_a_concept():
     for label, values in GROUPS.items():
         assert set(values) <= set(SPECS[label])
     assert set(LABELS) < set(SPECS)
+
+
+def test_a_reading_decides_the_verdict():
+    """Yes exactly when the face's value is among those that the reading names."""
+    names = {FACT_NAMES[label]: label for label in FACT_NAMES} | {"facial": "Facial_Hair"}
+    draw, rng = np.random.default_rng(2), random.Random(2)
+    kinds = Counter()
+    for _ in range(100):
+        labels = sample_labels(draw)
+        state = labels | {"Facial_Hair": labels["Mustache"] or labels["Beard"]}
+        for item in exchanges(labels, rng, 20):
+            first, *values = item.reading.split()
+            kinds[first] += 1
+            if first not in names:
+                assert not item.answer.startswith(("Yes,", "No,"))
+                continue
+            value = state[names[first]]
+            value = value if isinstance(value, str) else "yes" if value else "no"
+            assert item.answer.startswith("Yes," if value in values else "No,"), item
+    assert set(kinds) == set(names) | {"what", "describe", "who", "other"}

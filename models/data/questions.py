@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from faceinsight.runtime.labels import FLAGS, GROUPS, LABELS
+from faceinsight.runtime.prompt import FACT_NAMES
 
 IDENTITY = "I describe faces; I do not identify people."
 OFF_TOPIC = "That is not something I can tell from a face; ask me about its attributes."
@@ -25,9 +26,15 @@ OFF_TOPIC = "That is not something I can tell from a face; ask me about its attr
 
 @dataclass(frozen=True)
 class Exchange:
-    """A question and its right answer; `labels` are those the answer rests on, () for a refusal."""
+    """A question and its right answer.
+
+    reading: what the question asks, in the words of the fact line: for a yes/no question the label and all the values
+    for which Yes is right ("age 50-64 65+", "beard no"), else "what age", "describe", "who" or "other".
+    labels: those the answer rests on, () for a refusal.
+    """
 
     question: str
+    reading: str
     answer: str
     labels: tuple[str, ...]
 
@@ -731,8 +738,8 @@ def exchange(labels: Mapping, rng: random.Random) -> Exchange:
     """One random question of any kind about a face with these labels, with its right answer."""
     makers, weights = zip(*KINDS.items(), strict=True)
     maker = rng.choices(makers, weights)[0]
-    question, answer, evidence = maker(labels, rng)
-    return Exchange(_surface(question, rng), answer, evidence)
+    question, reading, answer, evidence = maker(labels, rng)
+    return Exchange(_surface(question, rng), reading, answer, evidence)
 
 
 def _ask_yes_no(labels: Mapping, rng: random.Random) -> tuple:
@@ -742,7 +749,15 @@ def _ask_yes_no(labels: Mapping, rng: random.Random) -> tuple:
     absent = rng.random() < 0.06
     question = _yes_no_question(SPECS[label][value], label, labels["Gender"], absent, rng)
     evidence = ("Mustache", "Beard") if label == "Facial_Hair" else (label,)
-    return question, answer_yes_no(labels, label, value, absent), evidence
+    return question, _reading(label, value, absent), answer_yes_no(labels, label, value, absent), evidence
+
+
+def _reading(label: str, value: str | bool, absent: bool) -> str:
+    """A yes/no question in the words of the fact line: its label and the values for which Yes is right."""
+    if label in GROUPS:
+        named = UNIONS.get(label, {}).get(value, (value,))
+        return " ".join([FACT_NAMES[label], *(v for v in GROUPS[label] if (v in named) != absent)])
+    return f"{FACT_NAMES.get(label, 'facial')} {'yes' if value != absent else 'no'}"
 
 
 def _ask_what(labels: Mapping, rng: random.Random) -> tuple:
@@ -753,15 +768,15 @@ def _ask_what(labels: Mapping, rng: random.Random) -> tuple:
         topic = rng.choice(tuple(TOPICS))
         subject = _subject(rng, None if topic == "gender" else labels["Gender"])
         question = _open_question(TOPICS[topic], subject, rng)
-    return question, answer_what(labels, topic), TOPICS[topic].labels
+    return question, f"what {topic}", answer_what(labels, topic), TOPICS[topic].labels
 
 
 def _ask_describe(labels: Mapping, rng: random.Random) -> tuple:
-    return _from_table(DESCRIBE, labels, rng), describe(labels), LABELS
+    return _from_table(DESCRIBE, labels, rng), "describe", describe(labels), LABELS
 
 
 def _ask_identity(labels: Mapping, rng: random.Random) -> tuple:
-    return _from_table(IDENTIFY, labels, rng), IDENTITY, ()
+    return _from_table(IDENTIFY, labels, rng), "who", IDENTITY, ()
 
 
 def _ask_off_topic(labels: Mapping, rng: random.Random) -> tuple:
@@ -774,7 +789,7 @@ def _ask_off_topic(labels: Mapping, rng: random.Random) -> tuple:
         question = _open_question(UNKNOWN_TOPIC, _subject(rng, labels["Gender"]), rng)
     else:
         question = _about_something_else(rng)
-    return question, OFF_TOPIC, ()
+    return question, "other", OFF_TOPIC, ()
 
 
 KINDS = {_ask_yes_no: 62, _ask_what: 18, _ask_describe: 6, _ask_identity: 5, _ask_off_topic: 9}

@@ -111,7 +111,7 @@ class ExchangeBatches:
         prefix = self.prompter.prefix({} if blind else labels, visual_count)
         pairs = []
         for item in exchanges(labels, rng, self.settings.exchanges):
-            answer = [*self.prompter.encode(item.answer), self.prompter.stop_id]
+            answer = self.prompter.answer(item.reading, item.answer)
             pairs.append((self.prompter.question(item.question, 200), answer))
         return prefix, pairs
 
