@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 
 from faceinsight.runtime.bundle import NANO
-from faceinsight.runtime.generate import Sampling, Usage
-from faceinsight.runtime.pipeline import READING_TOKENS, Face, FaceInsight
+from faceinsight.runtime.generate import READING_TOKENS, Sampling, Usage
+from faceinsight.runtime.pipeline import Face, FaceInsight
 from faceinsight.runtime.progress import ProgressBar
 
 FIRST, SECOND = "is the person wearing eyeglasses?", "what colour is the hair?"

@@ -16,6 +16,10 @@ from .engine import Engine
 from .errors import FaceInsightError
 
 
+READING_TOKENS = 24
+"""The most that a model may write before its answer."""
+
+
 @dataclass(frozen=True)
 class CacheShape:
     """Of one sequence: layers x (key, value) of [1, kv_heads, context, head_dim] float32."""
@@ -102,7 +106,11 @@ class Decoder:
         cache.prefix = len(prefix)
         position += len(fresh)
         started = time.perf_counter()
-        while token != self.stop_id:
+        while True:
+            if not shown and (token == self.stop_id or len(usage.reading) == READING_TOKENS):
+                token = self.answer_id  # whatever it made of the question, it has to answer now
+            if token == self.stop_id:
+                break
             if shown:
                 if not usage.tokens:
                     started = time.perf_counter()

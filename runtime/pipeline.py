@@ -15,14 +15,11 @@ from .bundle import NANO, Bundle, read_bundle
 from .detect import Box, CascadeDetector
 from .engine import Engine, OnnxEngine
 from .errors import BundleError, InputError, NoFaceError
-from .generate import Cache, CacheShape, Decoder, Sampling, Usage
+from .generate import READING_TOKENS, Cache, CacheShape, Decoder, Sampling, Usage
 from .image import check_box, crop_matrix, load_image, warp
 from .labels import ATTRIBUTES, GROUPS, PARSE_CLASSES, labels_from_assignment, mentioned
 from .prompt import Prompter
 from .rules import consistent_assignment
-
-READING_TOKENS = 24
-"""Room for what the model writes before its answer."""
 
 
 @dataclass(frozen=True)

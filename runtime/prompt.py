@@ -92,6 +92,7 @@ class Prompter:
         for token in self._tokenizer.get_added_tokens_decoder().values():
             if token.special:
                 text = text.replace(token.content, " ")
+        text = self.template.normalise(text)
         ids = self.encode(self.template.question.replace("{question}", text))
         if len(ids) > room:
             raise InputError(f"the question has {len(ids)} tokens; there is room for {room}: ask a shorter one")
