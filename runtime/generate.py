@@ -15,7 +15,6 @@ import numpy as np
 from .engine import Engine
 from .errors import FaceInsightError
 
-
 READING_TOKENS = 24
 """The most that a model may write before its answer."""
 

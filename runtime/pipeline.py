@@ -204,7 +204,7 @@ class FaceInsight:
         if not face._cache:
             face._cache.append(self._decoder.new_cache())
         prefix = self._prompter.prefix(face.labels, face.visual_tokens.shape[1])
-        room = self._decoder.shape.context - len(prefix) - READING_TOKENS - sampling.max_tokens
+        room = self._decoder.shape.context - len(prefix) - READING_TOKENS - 1 - sampling.max_tokens
         ids = self._prompter.question(question, room)
         return self._decoder.generate(face._cache[0], prefix, ids, face.visual_tokens, sampling, usage)
 
