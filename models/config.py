@@ -73,7 +73,7 @@ _NANO_VISION = BackboneConfig(
         "groups_width": 16,
         "layer_type": "x",
     },
-    size=160,
+    size=128,
 )
 _NANO_LANGUAGE = BackboneConfig(
     "llama",

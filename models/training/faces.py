@@ -16,7 +16,8 @@ from faceinsight.models.data.portraits import Portraits, targets
 class FaceBatches:
     """real: the portraits' train split, or None for synthetic faces only. synthetic: share of rendered faces, 0..1.
 
-    size: side of the crops in pixels. Real faces are visited in shuffled epochs.
+    size: side of the crops in pixels. parser_size: also crop for the parser, at this side. Real faces are visited in
+    shuffled epochs.
     """
 
     real: Portraits | None
@@ -25,24 +26,36 @@ class FaceBatches:
     synthetic: float = 0.0
     seed: int = 0
     occlude: bool = True
+    parser_size: int | None = None
 
     def __call__(self, step: int) -> dict[str, Tensor]:
-        """pixels [B, S, S, 3] uint8, parse_map [B, S, S] uint8 (255 unknown), targets [B, L] float32 (NaN unknown)."""
+        """pixels [B, S, S, 3] uint8, parse_map [B, S, S] uint8 (255 unknown), targets [B, L] float32 (NaN unknown).
+
+        With `parser_size` P also parser_pixels [B, P, P, 3] uint8: the same faces, in the same places.
+        """
         rng = np.random.default_rng((self.seed, step))
         rendered = self.batch if self.real is None else round(self.batch * self.synthetic)
-        pixels, maps, wanted = [], [], []
+        items: dict[str, list[np.ndarray]] = {"pixels": [], "parse_map": [], "targets": []}
+        if self.parser_size:
+            items["parser_pixels"] = []
         for image, mask, target in [*self._real(step, self.batch - rendered), *self._synthetic(step, rendered)]:
             matrix, mirrored = random_matrix(image.shape[:2], self.size, rng)
-            crop, parse_map = crop_pair(image, mask, matrix, mirrored, self.size)
-            crop = photographic(crop, rng)
-            pixels.append(cutout(crop, rng) if self.occlude else crop)
-            maps.append(parse_map)
-            wanted.append(target)
-        return {
-            "pixels": torch.from_numpy(np.stack(pixels)),
-            "parse_map": torch.from_numpy(np.stack(maps)),
-            "targets": torch.from_numpy(np.stack(wanted)),
-        }
+            seed = rng.integers(2**63)
+            crop, parse_map = self._crop(image, mask, matrix, mirrored, self.size, seed)
+            items["pixels"].append(crop)
+            items["parse_map"].append(parse_map)
+            items["targets"].append(target)
+            if self.parser_size:
+                scaled = matrix * (self.parser_size / self.size)
+                items["parser_pixels"].append(self._crop(image, None, scaled, mirrored, self.parser_size, seed)[0])
+        return {name: torch.from_numpy(np.stack(arrays)) for name, arrays in items.items()}
+
+    def _crop(self, image, mask, matrix, mirrored: bool, size: int, seed: int):
+        """One augmented crop; the same seed changes crops of other sizes alike."""
+        rng = np.random.default_rng(seed)
+        crop, parse_map = crop_pair(image, mask, matrix, mirrored, size)
+        crop = photographic(crop, rng)
+        return (cutout(crop, rng) if self.occlude else crop), parse_map
 
     def _real(self, step: int, count: int):
         if count == 0:

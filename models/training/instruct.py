@@ -54,14 +54,17 @@ def encode_gallery(
 ) -> Gallery:
     """Encodes `count` augmented faces once; labels that are not known are filled in by the attribute head."""
     model.eval()
-    batches = FaceBatches(train, 50, model.config.vision.size, synthetic, seed + 1, occlude=False)
+    config = model.config
+    batches = FaceBatches(
+        train, 50, config.vision.size, synthetic, seed + 1, occlude=False, parser_size=config.parser.size
+    )
     features, parts, labels = [], [], []
     steps = max(1, count // batches.batch)
     with ProgressBar("encode faces", steps) as advance:
         for step in range(steps):
             batch = batches(step)
             visual = model.vision(batch["pixels"])
-            part = model.fusion.segmentation(model.parser(batch["pixels"]))
+            part = model.fusion.segmentation(model.parser(batch["parser_pixels"]))
             predicted = model.fusion.head(visual, part).sigmoid()
             known = torch.where(batch["targets"].isnan(), predicted, batch["targets"])
             labels += [complete_labels(row) for row in known.tolist()]

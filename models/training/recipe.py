@@ -116,8 +116,7 @@ def _vision(model, stage, prompter, train_set, val_set, out):
     head = AttributeHead(config.attributes, model.vision.width, config.segmentation.hidden)
     count = len(config.attributes.prompts)
     head.set_text_features(torch.randn(count, config.attributes.text_width))
-    # a smaller crop trains a convolutional encoder sooner; alignment then tunes it at its own size
-    size = stage.options.get("size", config.vision.size)
+    size = config.vision.size
     stages.train_vision(model.vision, head, train_set, val_set, stage.schedule, stage.synthetic, out, size)
 
 

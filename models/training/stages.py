@@ -138,9 +138,16 @@ def train_vision(
 class AlignmentLearner(nn.Module):
     """Vision encoder, segmentation encoder and attribute head; the parser only looks."""
 
-    def __init__(self, model: FaceInsightModel):
+    def __init__(self, model: FaceInsightModel, tune_vision: bool):
         super().__init__()
         self.vision, self.segmentation, self.head = model.vision, model.fusion.segmentation, model.fusion.head
+        self.tune_vision = tune_vision
+
+    def train(self, mode: bool = True) -> AlignmentLearner:
+        """A frozen encoder stays in evaluation mode, or its batch norms would go on learning."""
+        super().train(mode)
+        self.vision.train(mode and self.tune_vision)
+        return self
 
     def forward(self, pixels: Tensor, parse_map: Tensor) -> Tensor:
         return self.head(self.vision(pixels), self.segmentation(parse_map))
@@ -159,21 +166,22 @@ def train_alignment(
 
     tune_vision: also trains the vision encoder (a small one that has just been trained itself); else it is frozen.
     """
-    size = model.config.vision.size
-    learner = AlignmentLearner(model)
+    size, parser_size = model.config.vision.size, model.config.parser.size
+    learner = AlignmentLearner(model, tune_vision)
     model.vision.requires_grad_(tune_vision)
-    batches = FaceBatches(train, schedule.batch, size, synthetic, schedule.seed + 7)
+    batches = FaceBatches(train, schedule.batch, size, synthetic, schedule.seed + 7, parser_size=parser_size)
     weights = label_weights(batches(0)["targets"].numpy() if train is None else train.targets)
-    held_out = nominal_pixels(val, size)[0] if val else None
+    held_out = (nominal_pixels(val, size)[0], nominal_pixels(val, parser_size)[0]) if val else None
 
     def loss(batch):
         with torch.no_grad():
-            parse_map = model.parser(batch["pixels"])
+            parse_map = model.parser(batch["parser_pixels"])
         return attribute_loss(learner(batch["pixels"], parse_map), batch["targets"], weights), {}
 
     @torch.no_grad()
     def validate():
-        logits = torch.cat([learner(part, model.parser(part)) for part in held_out.split(50)])
+        pairs = zip(*(side.split(50) for side in held_out), strict=True)
+        logits = torch.cat([learner(pixels, model.parser(parser_pixels)) for pixels, parser_pixels in pairs])
         scores = balanced_accuracy(logits, val.targets)
         return {"balanced": float(np.mean(list(scores.values())))} | {k: round(v, 4) for k, v in scores.items()}
 
