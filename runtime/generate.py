@@ -7,7 +7,7 @@ back, so a second question costs only its own tokens.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -85,10 +85,12 @@ class Decoder:
         visual_tokens: np.ndarray,
         sampling: Sampling,
         usage: Usage,
+        opening: Callable[[list[int]], list[int]] = lambda reading: [],
     ) -> Iterator[int]:
         """Yields the answer's token ids up to the stop token (not yielded), `max_tokens` or the end of the context.
 
         What the model writes before `answer_id` is always greedy: it reads the question, where there is no variety.
+        opening: that reading -> ids that the answer then has to begin with.
 
         prefix: the face's ids, computed only if the cache does not hold them yet. visual_tokens: [1, N, H] float32.
         Only the newest question on a cache may go on: an older iterator raises FaceInsightError.
@@ -97,6 +99,7 @@ class Decoder:
         turn = cache.turn
         rng = np.random.default_rng(sampling.seed) if sampling.temperature > 0 else None
         shown = self.answer_id is None
+        forced: list[int] = []
         usage.prompt_tokens = len(prefix) + len(question)
         fresh = question if cache.prefix else [*prefix, *question]
         position = cache.prefix
@@ -120,12 +123,15 @@ class Decoder:
             else:
                 usage.reading.append(token)
                 shown = token == self.answer_id
+                forced = opening(usage.reading[:-1]) if shown else []
             if usage.tokens == sampling.max_tokens or position == self.shape.context:
                 return
             if cache.turn != turn:
                 raise FaceInsightError("another question was asked about this face before this answer ended; ask again")
             token = self._step(cache, [token], position, visual_tokens, sampling, rng if shown else None)
             position += 1
+            if forced:
+                token = forced.pop(0)
         if not usage.tokens:
             usage.ttft_ms = (time.perf_counter() - usage._start) * 1e3
         usage.decode_ms = (time.perf_counter() - started) * 1e3

@@ -206,7 +206,15 @@ class FaceInsight:
         prefix = self._prompter.prefix(face.labels, face.visual_tokens.shape[1])
         room = self._decoder.shape.context - len(prefix) - READING_TOKENS - 1 - sampling.max_tokens
         ids = self._prompter.question(question, room)
-        return self._decoder.generate(face._cache[0], prefix, ids, face.visual_tokens, sampling, usage)
+        return self._decoder.generate(
+            face._cache[0],
+            prefix,
+            ids,
+            face.visual_tokens,
+            sampling,
+            usage,
+            opening=lambda reading: self._prompter.opening(reading, face.labels),
+        )
 
     def _answer(self, face: Face, text: str, usage: Usage) -> Answer:
         names = mentioned(text)

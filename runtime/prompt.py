@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .errors import InputError
+from .labels import GROUPS
 
 FACT_NAMES = {
     "Gender": "gender",
@@ -98,10 +99,32 @@ class Prompter:
             raise InputError(f"the question has {len(ids)} tokens; there is room for {room}: ask a shorter one")
         return ids
 
+    def opening(self, reading: list[int], labels: dict[str, str | bool]) -> list[int]:
+        """Ids that the answer has to begin with, once the model has read the question: the verdict, or nothing."""
+        decided = verdict(self.decode(reading), labels)
+        return [] if decided is None else self.encode("Yes," if decided else "No,")
+
     def answer(self, reading: str, text: str) -> list[int]:
         """Ids that a model is trained to write after a question: its reading, if the template has one, and the text."""
         hidden = [] if self.answer_id is None else [*self.encode(reading), self.answer_id]
         return [*hidden, *self.encode(text), self.stop_id]
+
+
+def verdict(reading: str, labels: dict[str, str | bool]) -> bool | None:
+    """Whether Yes answers a question that was read as `reading` ("age 50-64 65+", "beard no"); None: not a yes/no one.
+
+    Decided on the consistent labels, so that no answer contradicts them or another answer. "facial" is read of
+    questions about a mustache or a beard.
+    """
+    name, *values = reading.split() or ("",)
+    if name == "facial":
+        held, known = labels["Mustache"] or labels["Beard"], {"yes", "no"}
+    else:
+        label = next((label for label, word in FACT_NAMES.items() if word == name), None)
+        if label is None:
+            return None
+        held, known = labels[label], set(GROUPS.get(label, ("yes", "no")))
+    return _value(held) in values if values and known.issuperset(values) else None
 
 
 def _value(value: str | bool) -> str:
