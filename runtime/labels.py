@@ -46,7 +46,7 @@ ATTRIBUTES = (
     Attribute("Age_35_49", "a face between 35 and 49 years", _FACE, ("year", "old", "young", "age")),
     Attribute("Age_50_64", "a face between 50 and 64 years", _FACE, ("year", "old", "young", "age")),
     Attribute("Age_65_Plus", "an old face, 65 years or more", _FACE, ("year", "old", "young", "age")),
-    Attribute("Eyeglasses", "a face with eyeglasses", ("eye_g", "l_eye", "r_eye"), ("glasses",)),
+    Attribute("Eyeglasses", "a face with eyeglasses", ("eye_g", "l_eye", "r_eye"), ("eyeglasses",)),
     Attribute("Smiling", "a smiling face", _MOUTH, ("smil", "neutral")),
     Attribute("Teeth_Visible", "a face with visible teeth", _MOUTH, ("teeth",)),
     Attribute("Mustache", "a face with a mustache", ("u_lip", "skin"), ("mustache", "facial hair", "clean-shaven")),
@@ -60,7 +60,7 @@ ATTRIBUTES = (
     Attribute("Gray_Hair", "gray hair", _HAIR, ("gray", "hair is")),
     Attribute("White_Hair", "white hair", _HAIR, ("white", "hair is")),
     Attribute("Long_Hair", "long hair", _HAIR, ("long", "short")),
-    Attribute("Wearing_Hat", "a person who wears a hat", ("hat",), (r"hat\b",)),
+    Attribute("Wearing_Hat", "a person who wears a hat", ("hat", "hair"), (r"hat\b",)),
     Attribute("Wearing_Necktie", "a person who wears a necktie", ("cloth", "neck"), ("necktie",)),
 )
 NAMES = tuple(attribute.name for attribute in ATTRIBUTES)

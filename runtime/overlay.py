@@ -50,10 +50,13 @@ def report_picture(image: np.ndarray, face: Face, exchanges: list[tuple[str, str
     column = Image.new("RGB", (half, size), (18, 20, 24))
     column.paste(Image.fromarray(parse_overlay(image, face, half)), (0, 0))
     _legend(column, face, half)
-    page = Image.new("RGB", (frame.width + half + size, max(frame.height, size)), (18, 20, 24))
+    lines, bottom = _lines(draw, exchanges, size - 48)
+    page = Image.new("RGB", (frame.width + half + size, max(frame.height, size, bottom)), (18, 20, 24))
     page.paste(frame, (0, 0))
     page.paste(column, (frame.width, 0))
-    _exchanges(page, exchanges, frame.width + half + 24, size - 48)
+    draw = ImageDraw.Draw(page)
+    for y, text, colour, font in lines:
+        draw.text((frame.width + half + 24, y), text, fill=colour, font=font)
     return np.asarray(page)
 
 
@@ -76,17 +79,16 @@ def _legend(column, face: Face, top: int) -> None:
         draw.text((x + 30, y - 1), PARSE_CLASSES[index], fill=(225, 225, 225), font=_font(17))
 
 
-def _exchanges(page, exchanges: list[tuple[str, str]], left: int, width: int) -> None:
-    from PIL import ImageDraw
-
-    draw = ImageDraw.Draw(page)
-    y = 20
-    for question, answer in exchanges:
-        for text, colour, size in ((question, (150, 170, 190), 16), (answer, (240, 240, 240), 19)):
+def _lines(draw, exchanges: list[tuple[str, str]], width: int):
+    """Lines (y, text, RGB colour, font) of questions and answers no wider than `width` pixels, and where they end."""
+    lines, y = [], 20
+    for exchange in exchanges:
+        for text, colour, size in zip(exchange, ((150, 170, 190), (240, 240, 240)), (16, 19), strict=True):
             for line in _wrapped(draw, text, _font(size), width):
-                draw.text((left, y), line, fill=colour, font=_font(size))
+                lines.append((y, line, colour, _font(size)))
                 y += size + 6
         y += 10
+    return lines, y + 10
 
 
 def _wrapped(draw, text: str, font, width: int) -> list[str]:

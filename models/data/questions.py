@@ -743,7 +743,8 @@ def exchange(labels: Mapping, rng: random.Random) -> Exchange:
 
 
 def _ask_yes_no(labels: Mapping, rng: random.Random) -> tuple:
-    label = rng.choice((*LABELS, "Facial_Hair"))
+    # groups have more values to tell apart
+    label = rng.choice((*LABELS, *GROUPS, *GROUPS, "Facial_Hair"))
     values = list(SPECS[label])
     value = values[rng.random() < 0.2 and len(values) == 2] if label in _FLAG_LIKE else rng.choice(values)
     absent = rng.random() < 0.06
