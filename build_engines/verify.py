@@ -27,7 +27,7 @@ def verify(model: FaceInsightModel, contents: dict[str, bytes], crops: dict[str,
     Returns stage -> {inputs, outputs, error {measure, value}, latency_ms {p50, p90}}. Each stage is fed with the
     reference's inputs, so its error is its own.
     """
-    engines = {stage: OnnxEngine(content, 1) for stage, content in contents.items()}
+    engines = {stage: OnnxEngine(content, 1, w8a8=stage != "language") for stage, content in contents.items()}
     pixels = {name: torch.from_numpy(items) for name, items in crops.items()}
     parse_map = model.parser(pixels["parser"])
     features = model.vision(pixels["vision"])

@@ -34,8 +34,12 @@ class Engine(ABC):
 class OnnxEngine(Engine):
     """A stage on ONNX Runtime's CPU provider."""
 
-    def __init__(self, model: bytes, threads: int):
-        """model: the serialised ONNX graph. threads: intra-op threads. Raises BundleError if it cannot be loaded."""
+    def __init__(self, model: bytes, threads: int, w8a8: bool = True):
+        """model: the serialised ONNX graph. threads: intra-op threads. w8a8: activations may be quantised; a CPU
+        without VNNI then uses sums that cannot overflow (ONNX Runtime 1.32 cannot do so for weights quantised alone).
+
+        Raises BundleError if it cannot be loaded.
+        """
         import onnxruntime as ort
 
         options = ort.SessionOptions()
@@ -44,6 +48,8 @@ class OnnxEngine(Engine):
         options.log_severity_level = 3
         # idle threads must not burn the cores that the next stage needs
         options.add_session_config_entry("session.intra_op.allow_spinning", "1" if threads > 1 else "0")
+        if w8a8:
+            options.add_session_config_entry("session.x64quantprecision", "1")
         try:
             self._session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         except Exception as error:

@@ -70,7 +70,7 @@ class FaceInsight:
         share = max(1, threads // 2)
         counts = {"parser": share, "vision": share, "fusion": threads, "language": threads}
         self._engines: dict[str, Engine] = {
-            stage: OnnxEngine(bundle.files[stage], count) for stage, count in counts.items()
+            stage: OnnxEngine(bundle.files[stage], count, w8a8=stage != "language") for stage, count in counts.items()
         }
         self._side_by_side = ThreadPoolExecutor(1) if threads > 1 else None
         self.bundle = bundle

@@ -85,6 +85,7 @@ def run(graph: onnx.ModelProto, inputs: dict, optimise: bool = True) -> list[np.
     options = ort.SessionOptions()
     options.log_severity_level = 3
     options.intra_op_num_threads = 1
+    options.add_session_config_entry("session.x64quantprecision", "1")  # as runtime/engine.py does
     if not optimise:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     return ort.InferenceSession(graph.SerializeToString(), options).run(None, inputs)
