@@ -31,6 +31,7 @@ setup(
     package_data={
         "faceinsight.runtime": ["nano/*"],
         "faceinsight.models": ["nano/*"],
+        "faceinsight.models.data": ["*.toml"],
         "faceinsight.models.training": ["recipes/*.toml"],
         "faceinsight.benchmarks": ["*.json"],
     },

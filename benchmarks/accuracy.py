@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import collections
 import csv
-import re
 import sys
 from pathlib import Path
 
 from faceinsight.runtime.errors import FaceInsightError, InputError
-from faceinsight.runtime.pipeline import FaceInsight
+from faceinsight.runtime.pipeline import Face, FaceInsight
 from faceinsight.runtime.progress import ProgressBar
+
+from .phrasings import agreement, held_out, verdict
 
 QUESTIONS = {
     "Male": "Is this a man?",
@@ -47,16 +48,14 @@ def stated(labels: dict[str, str | bool], name: str) -> bool:
     return bool(labels[name])
 
 
-def yes_no(text: str) -> bool | None:
-    """The verdict an answer begins with; None for any other beginning."""
-    found = re.match(r"(yes|no)\b", text.strip(), re.IGNORECASE)
-    return None if found is None else found.group(1).lower() == "yes"
-
-
-def evaluate(model: FaceInsight, data: str | Path, split: str = "val", limit: int | None = None) -> dict:
+def evaluate(
+    model: FaceInsight, data: str | Path, split: str = "val", limit: int | None = None, phrasings: int = 0
+) -> dict:
     """Labels and answers against a person's labels. data: folder with labels.csv and images/.
 
-    A face that cannot be perceived counts as wrong everywhere. Raises InputError for an unusable folder.
+    phrasings: also ask the held-out questions about this many of the faces, and see how often the verdict agrees with
+    the model's own labels. A face that cannot be perceived counts as wrong everywhere. Raises InputError for an
+    unusable folder.
     """
     table = Path(data) / "labels.csv"
     if not table.is_file():
@@ -67,6 +66,7 @@ def evaluate(model: FaceInsight, data: str | Path, split: str = "val", limit: in
         raise InputError(f"{table} has no row in split {split!r}")
     counts: dict[str, collections.Counter] = {name: collections.Counter() for name in QUESTIONS}
     failed, agree, asked, steps = 0, 0, 0, collections.Counter()
+    perceived: list[Face] = []
     with ProgressBar("evaluate", len(rows)) as advance:
         for row in rows:
             face = None
@@ -82,7 +82,9 @@ def evaluate(model: FaceInsight, data: str | Path, split: str = "val", limit: in
                     counts[name][wanted, said] += 1
                 if face is not None:
                     asked += 1
-                    agree += yes_no(model.ask(face, question).text) == said
+                    agree += verdict(model.ask(face, question).text) == said
+            if face is not None and len(perceived) < phrasings:
+                perceived.append(face)
             if face is not None and row.get("Age") in AGES:
                 steps[abs(AGES.index(row["Age"]) - AGES.index(face.labels["Age"]))] += 1
             advance({})
@@ -95,6 +97,7 @@ def evaluate(model: FaceInsight, data: str | Path, split: str = "val", limit: in
         "age_within_one_group": (steps[0] + steps[1]) / ages,
         "answers_asked": asked,
         "answers_agree": agree / max(1, asked),
+        "phrasings": agreement(model, perceived, held_out().yes_no) if perceived else None,
     }
 
 

@@ -174,15 +174,30 @@ def _frame(runtime: FaceInsight):
 def process_figures(bundle: Path | None, threads: int) -> dict[str, float]:
     """A fresh process that only loads the runtime and answers once: import seconds, load seconds, peak memory."""
     script = (
-        "import json,resource,sys,time; a=time.perf_counter(); from faceinsight import FaceInsight; "
+        "import json,sys,time; a=time.perf_counter(); from faceinsight import FaceInsight; "
         "b=time.perf_counter(); import numpy as np; m=FaceInsight.load(sys.argv[1], threads=int(sys.argv[2])); "
         "c=time.perf_counter(); m.ask(np.full((256,256,3),90,np.uint8), 'is he bald?', box=(60,60,160,190)); "
-        "print(json.dumps({'import_s': b-a, 'load_s': c-b, "
-        "'peak_mb': resource.getrusage(resource.RUSAGE_SELF).ru_maxrss/1024}))"
+        "from faceinsight.benchmarks.latency import peak_memory; "
+        "print(json.dumps({'import_s': b-a, 'load_s': c-b, 'peak_mb': peak_memory()}))"
     )
     command = [sys.executable, "-c", script, str(bundle or NANO), str(threads)]
     subprocess.run(command, check=True, capture_output=True)  # a first import may compile bytecode
     return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+def peak_memory() -> float:
+    """This process's largest resident set, MiB.
+
+    Not ru_maxrss where /proc tells: a child's begins with what its parent had at the fork.
+    """
+    try:
+        lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+        return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) / 1024
+    except (OSError, StopIteration):
+        import resource
+
+        used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return used / 2**20 if sys.platform == "darwin" else used / 2**10
 
 
 def _summary(samples: list[dict[str, float]]) -> dict[str, dict[str, float]]:

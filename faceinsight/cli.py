@@ -205,13 +205,16 @@ def evaluate(
     bundle: BundleDir = None,
     split: Annotated[str, typer.Option(help="Split of labels.csv to use.")] = "val",
     limit: Annotated[int | None, typer.Option(min=1, help="Most faces to use.")] = None,
+    phrasings: Annotated[
+        int, typer.Option(min=0, help="Also ask the held-out phrasings about so many of the faces.")
+    ] = 0,
     threads: Threads = None,
     as_json: AsJson = False,
 ) -> None:
     """Accuracy of labels and answers on labelled images, through the whole runtime."""
     from faceinsight.benchmarks.accuracy import evaluate as run
 
-    result = run(_load(bundle, "cpu", threads), data, split, limit)
+    result = run(_load(bundle, "cpu", threads), data, split, limit, phrasings)
     if as_json:
         _print_json(result)
         return
@@ -223,6 +226,11 @@ def evaluate(
         f"{result['faces']} faces, {result['failed']} failed", ("label", "balanced", "accuracy", "faces"), rows
     )
     print(f"answers that agree with the labels: {result['answers_agree']:.2%} of {result['answers_asked']}")
+    print(f"age group: exact {result['age_exact']:.3f}, within one group {result['age_within_one_group']:.3f}")
+    if found := result["phrasings"]:
+        print(f"held-out phrasings that agree with the labels: {found['agree']:.2%} of {found['asked']}; misread:")
+        for question, times in found["misread"].items():
+            print(f"  {times:3d}  {question}")
 
 
 @app.command()

@@ -65,14 +65,8 @@ _NANO_PARSER = BackboneConfig(
     size=160,
 )
 _NANO_VISION = BackboneConfig(
-    "regnet",
-    {
-        "embedding_size": 32,
-        "hidden_sizes": [48, 96, 192, 384],
-        "depths": [1, 2, 4, 2],
-        "groups_width": 16,
-        "layer_type": "x",
-    },
+    "resnet",
+    {"embedding_size": 24, "hidden_sizes": [24, 48, 96, 192], "depths": [2, 2, 2, 2], "layer_type": "basic"},
     size=128,
 )
 _NANO_LANGUAGE = BackboneConfig(

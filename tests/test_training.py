@@ -12,7 +12,7 @@ from faceinsight.models.config import FaceInsightConfig
 from faceinsight.models.data.portraits import read_portraits
 from faceinsight.models.data.synthetic import generate
 from faceinsight.models.faceinsight import FaceInsightModel
-from faceinsight.models.training.faces import FaceBatches
+from faceinsight.models.training.faces import FaceBatches, Mixup
 from faceinsight.models.training.instruct import pack
 from faceinsight.models.training.recipe import Recipe
 from faceinsight.models.training.stages import attribute_loss, label_weights
@@ -66,6 +66,16 @@ def test_face_batches_depend_on_the_step_only():
     assert torch.equal(a["pixels"], b["pixels"]) and torch.equal(a["parse_map"], b["parse_map"])
     assert not torch.equal(a["pixels"], c["pixels"])
     assert a["pixels"].shape == (4, 64, 64, 3) and a["targets"].shape == (4, len(NAMES))
+
+
+def test_mixed_faces_depend_on_the_step_only_and_stay_mostly_themselves():
+    batches = FaceBatches(None, 8, 32, seed=3)
+    plain, mixed, again = batches(5), Mixup(batches, 0.5)(5), Mixup(batches, 0.5)(5)
+    assert all(torch.equal(mixed[name], again[name]) for name in mixed)
+    both = ~mixed["targets"].isnan()
+    assert both.any() and not torch.equal(mixed["pixels"], plain["pixels"])
+    # at most half of another face is blended in, so the label's side stays what it was
+    assert ((mixed["targets"] - plain["targets"])[both].abs() <= 0.5).all()
 
 
 def test_unknown_labels_carry_no_loss():

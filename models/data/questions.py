@@ -3,7 +3,8 @@
 A question is built in three independent steps: a *phrase* of a concept ("a goatee", SPECS), a *form* that turns the
 phrase into a clause ("does he have a goatee", FORMS), and a *wrapper* around the clause ("can you tell me whether he
 has a goatee?"). Forms and wrappers are shared by all labels, and by questions that must be refused, so a model that
-learns from the pairs meets every keyword in every frame. Answers are deterministic functions of the labels.
+learns from the pairs meets every keyword in every frame. A share of the yes/no questions (WRITTEN) comes from whole
+sentences that people wrote instead, for what no grammar thinks of. Answers are deterministic functions of the labels.
 
 Notation in the tables: items are separated by ";"; `<slot>` is replaced by a random entry of SLOTS; {s} is the subject
 ("she"), {owner} its possessive ("the lady's"), {p} the possessive pronoun ("her"), {o} the object form, {x} the phrase
@@ -14,11 +15,18 @@ from __future__ import annotations
 
 import random
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from faceinsight.runtime.labels import FLAGS, GROUPS, LABELS
 from faceinsight.runtime.prompt import FACT_NAMES
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 IDENTITY = "I describe faces; I do not identify people."
 OFF_TOPIC = "That is not something I can tell from a face; ask me about its attributes."
@@ -327,6 +335,27 @@ SPECS = {
     },
 }  # fmt: skip
 """Label -> value -> concept: everything a yes/no question can ask about."""
+
+WRITTEN_SHARE = 0.45
+_CHOICE = re.compile(r"<([^<>]*\|[^<>]*)>")
+_AGREEMENT = {
+    "is": "are", "isn't": "aren't", "does": "do", "doesn't": "don't", "has": "have", "hasn't": "haven't",
+    "was": "were", "wears": "wear", "looks": "look", "shows": "show",
+}  # fmt: skip
+
+
+def _read_written() -> dict[str, dict[str | bool, list[str]]]:
+    path = Path(__file__).with_name("written_questions.toml")
+    tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    flags = {"yes": True, "no": False}
+    return {
+        label: {flags.get(value, value): questions for value, questions in table.items()}
+        for label, table in tables.items()
+    }
+
+
+WRITTEN = _read_written()
+"""Label -> value -> whole yes/no questions for which Yes means that the value holds."""
 
 UNKNOWN = _concept(
     adj="""rich; poor; kind; honest; clever; smart; married; single; sick; healthy; tired; angry; sad; lonely;
@@ -748,7 +777,11 @@ def _ask_yes_no(labels: Mapping, rng: random.Random) -> tuple:
     values = list(SPECS[label])
     value = values[rng.random() < 0.2 and len(values) == 2] if label in _FLAG_LIKE else rng.choice(values)
     absent = rng.random() < 0.06
-    question = _yes_no_question(SPECS[label][value], label, labels["Gender"], absent, rng)
+    if rng.random() < WRITTEN_SHARE:
+        value, absent = rng.choice(tuple(WRITTEN[label])), False
+        question = _written_question(label, value, labels["Gender"], rng)
+    else:
+        question = _yes_no_question(SPECS[label][value], label, labels["Gender"], absent, rng)
     evidence = ("Mustache", "Beard") if label == "Facial_Hair" else (label,)
     return question, _reading(label, value, absent), answer_yes_no(labels, label, value, absent), evidence
 
@@ -818,6 +851,20 @@ def _yes_no_question(concept: Mapping, label: str, gender: str, absent: bool, rn
     if absent:
         return _expand(rng.choice(TRUTH), rng).format(c=clause.state_not())
     return clause.ask_not(rng) if category != "none" and rng.random() < 0.09 else _wrap(clause, rng)
+
+
+def _written_question(label: str, value: str | bool, gender: str, rng: random.Random) -> str:
+    """A whole sentence from WRITTEN. After the first mention the person is "he", "she" or "they"."""
+    text = _CHOICE.sub(lambda match: rng.choice(match[1].split("|")), rng.choice(WRITTEN[label][value])).rstrip(".?")
+    text = text if text.startswith("I") else text[0].lower() + text[1:]
+    subject = _subject(rng, None if label == "Gender" else gender)
+    first, mention, rest = text.partition("{s}")
+    pronoun = {"his": "he", "her": "she", "their": "they"}[subject.p]
+    text = subject.fill(first + mention + rest.replace("{s}", pronoun))
+    for singular, plural in _AGREEMENT.items():
+        text = re.sub(rf"\b{singular} they\b", f"{plural} they", text)
+        text = re.sub(rf"\bthey {singular}\b", f"they {plural}", text)
+    return text
 
 
 def _either_or_question(label: str, gender: str, rng: random.Random) -> str:

@@ -76,6 +76,29 @@ class FaceBatches:
             yield sample.image, sample.parse_map, targets([sample.labels])[0]
 
 
+@dataclass(frozen=True)
+class Mixup:
+    """Every face of a batch blended with another one, pixels and targets alike (Zhang et al. 2018).
+
+    alpha: of the Beta distribution of the other face's share; the smaller, the fewer faces are visibly mixed.
+    """
+
+    batches: FaceBatches
+    alpha: float = 0.2
+
+    def __call__(self, step: int) -> dict[str, Tensor]:
+        """pixels [B, S, S, 3] uint8 and targets [B, L] float32, NaN where either face's label is unknown."""
+        batch = self.batches(step)
+        rng = np.random.default_rng((self.batches.seed, 4, step))
+        count = len(batch["pixels"])
+        other = torch.from_numpy(rng.permutation(count))
+        share = torch.from_numpy(np.minimum(drawn := rng.beta(self.alpha, self.alpha, count), 1 - drawn)).float()
+        pixels = batch["pixels"].float()
+        mixed = torch.lerp(pixels, pixels[other], share[:, None, None, None]).round().to(torch.uint8)
+        targets = torch.lerp(batch["targets"], batch["targets"][other], share[:, None])
+        return {"pixels": mixed, "targets": targets}
+
+
 _ORDERS: dict[tuple[int, int, int], np.ndarray] = {}
 
 

@@ -15,16 +15,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from faceinsight.models.data.portraits import Portraits
 from faceinsight.models.data.questions import exchanges
 from faceinsight.models.data.synthetic import sample_labels
 from faceinsight.models.faceinsight import FaceInsightModel
 from faceinsight.runtime.labels import NAMES, labels_from_assignment
-from faceinsight.runtime.progress import ProgressBar
 from faceinsight.runtime.prompt import Prompter
 from faceinsight.runtime.rules import consistent_assignment
 
-from .faces import FaceBatches
+from .gallery import Gallery
 from .trainer import Schedule, fit
 
 
@@ -40,8 +38,8 @@ class Instruction:
 
 
 @dataclass(frozen=True)
-class Gallery:
-    """Encoded faces. features: [n, N, C] float16, parts: [n, M, D] float16, labels: [n] of complete labels."""
+class Subjects:
+    """The faces spoken of. features: [n, N, C] float16, parts: F_s [n, M, D] float16, labels: [n], complete."""
 
     features: Tensor
     parts: Tensor
@@ -49,29 +47,18 @@ class Gallery:
 
 
 @torch.no_grad()
-def encode_gallery(
-    model: FaceInsightModel, train: Portraits | None, count: int, synthetic: float, seed: int
-) -> Gallery:
-    """Encodes `count` augmented faces once; labels that are not known are filled in by the attribute head."""
+def subjects(model: FaceInsightModel, gallery: Gallery) -> Subjects:
+    """Labels that are not known are filled in by the attribute head."""
     model.eval()
-    config = model.config
-    batches = FaceBatches(
-        train, 50, config.vision.size, synthetic, seed + 1, occlude=False, parser_size=config.parser.size
-    )
-    features, parts, labels = [], [], []
-    steps = max(1, count // batches.batch)
-    with ProgressBar("encode faces", steps) as advance:
-        for step in range(steps):
-            batch = batches(step)
-            visual = model.vision(batch["pixels"])
-            part = model.fusion.segmentation(model.parser(batch["parser_pixels"]))
-            predicted = model.fusion.head(visual, part).sigmoid()
-            known = torch.where(batch["targets"].isnan(), predicted, batch["targets"])
-            labels += [complete_labels(row) for row in known.tolist()]
-            features.append(visual.half())
-            parts.append(part.half())
-            advance({})
-    return Gallery(torch.cat(features), torch.cat(parts), labels)
+    parts, labels = [], []
+    for features, parse_maps, targets in zip(
+        *(side.split(50) for side in (gallery.features, gallery.parse_maps, gallery.targets)), strict=True
+    ):
+        part = model.fusion.segmentation(parse_maps)
+        predicted = model.fusion.head(features.float(), part).sigmoid()
+        labels += [complete_labels(row) for row in torch.where(targets.isnan(), predicted, targets).tolist()]
+        parts.append(part.half())
+    return Subjects(gallery.features, torch.cat(parts), labels)
 
 
 def complete_labels(probabilities: list[float]) -> dict[str, str | bool]:
@@ -83,10 +70,10 @@ def complete_labels(probabilities: list[float]) -> dict[str, str | bool]:
 class ExchangeBatches:
     """A pure function of the step: packed sequences with their mask, positions and targets.
 
-    gallery: the faces spoken of; None for text alone, with invented facts.
+    subjects: the faces spoken of; None for text alone, with invented facts.
     """
 
-    gallery: Gallery | None
+    subjects: Subjects | None
     prompter: Prompter
     batch: int
     settings: Instruction
@@ -95,18 +82,18 @@ class ExchangeBatches:
     def __call__(self, step: int) -> dict[str, Tensor]:
         rng = random.Random(f"{self.seed}/{step}")
         draw = np.random.default_rng((self.seed, 3, step))
-        if self.gallery is None:
+        if self.subjects is None:
             return pack([self._sequence(sample_labels(draw), 0, rng) for _ in range(self.batch)], self.prompter)
-        chosen = [rng.randrange(len(self.gallery.labels)) for _ in range(self.batch)]
-        count = self.gallery.features.shape[1] + self.gallery.parts.shape[1]
+        chosen = [rng.randrange(len(self.subjects.labels)) for _ in range(self.batch)]
+        count = self.subjects.features.shape[1] + self.subjects.parts.shape[1]
         sequences = []
         for index in chosen:
             kind = rng.random()
-            labels = sample_labels(draw) if kind < self.settings.invented else self.gallery.labels[index]
+            labels = sample_labels(draw) if kind < self.settings.invented else self.subjects.labels[index]
             sequences.append(self._sequence(labels, count, rng, blind=kind > 1 - self.settings.blind))
         return pack(sequences, self.prompter) | {
-            "features": self.gallery.features[chosen],
-            "parts": self.gallery.parts[chosen],
+            "features": self.subjects.features[chosen],
+            "parts": self.subjects.parts[chosen],
         }
 
     def _sequence(self, labels: dict, visual_count: int, rng: random.Random, blind: bool = False):
@@ -190,19 +177,19 @@ def train_language(
 def train_instruct(
     model: FaceInsightModel,
     prompter: Prompter,
-    gallery: Gallery,
+    people: Subjects,
     settings: Instruction,
     schedule: Schedule,
     out: Path,
 ) -> None:
     """Next-token loss on the answers; everything but projectors and language model stays as it is."""
-    _train("instruct", model, prompter, gallery, settings, schedule, out)
+    _train("instruct", model, prompter, people, settings, schedule, out)
 
 
-def _train(stage: str, model, prompter, gallery, settings, schedule, out) -> None:
+def _train(stage: str, model, prompter, people, settings, schedule, out) -> None:
     speaker = Speaker(model)
-    batches = ExchangeBatches(gallery, prompter, schedule.batch, settings, schedule.seed)
-    held_out = ExchangeBatches(gallery, prompter, 48, settings, schedule.seed + 1000)
+    batches = ExchangeBatches(people, prompter, schedule.batch, settings, schedule.seed)
+    held_out = ExchangeBatches(people, prompter, 48, settings, schedule.seed + 1000)
 
     def loss(batch):
         logits, targets = speaker(batch)

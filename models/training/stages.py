@@ -16,7 +16,8 @@ from faceinsight.models.parser import FaceParser
 from faceinsight.models.vision import VisionEncoder
 from faceinsight.runtime.labels import IGNORE, NAMES, PARSE_CLASSES
 
-from .faces import FaceBatches, nominal_pixels
+from .faces import FaceBatches, Mixup, nominal_pixels
+from .gallery import encode_faces, encode_nominal
 from .trainer import Schedule, fit
 
 
@@ -33,10 +34,10 @@ def label_weights(targets: np.ndarray, cap: float = 8.0) -> tuple[Tensor, Tensor
 
 
 def attribute_loss(logits: Tensor, targets: Tensor, weights: tuple[Tensor, Tensor], smoothing: float = 0.02) -> Tensor:
-    """L_bce over the labels that are known. logits, targets: [B, L], NaN where not known."""
+    """L_bce over the labels that are known. logits, targets: [B, L], targets in 0..1, NaN where not known."""
     known = ~targets.isnan()
     wanted = torch.where(known, targets, 0.0)
-    weight = torch.where(wanted > 0.5, weights[0], weights[1]) * known
+    weight = torch.lerp(weights[1], weights[0], wanted) * known
     wanted = wanted * (1 - 2 * smoothing) + smoothing
     loss = F.binary_cross_entropy_with_logits(logits.float(), wanted, reduction="none")
     return (loss * weight).sum() / known.sum()
@@ -122,6 +123,7 @@ def train_vision(
     batches = FaceBatches(train, schedule.batch, size, synthetic, schedule.seed)
     weights = label_weights(batches(0)["targets"].numpy() if train is None else train.targets)
     held_out = nominal_pixels(val, size)[0] if val else None
+    batches = Mixup(batches)
 
     def loss(batch):
         return attribute_loss(learner(batch["pixels"]), batch["targets"], weights), {}
@@ -136,21 +138,15 @@ def train_vision(
 
 
 class AlignmentLearner(nn.Module):
-    """Vision encoder, segmentation encoder and attribute head; the parser only looks."""
+    """Segmentation encoder and attribute head."""
 
-    def __init__(self, model: FaceInsightModel, tune_vision: bool):
+    def __init__(self, model: FaceInsightModel):
         super().__init__()
-        self.vision, self.segmentation, self.head = model.vision, model.fusion.segmentation, model.fusion.head
-        self.tune_vision = tune_vision
+        self.segmentation, self.head = model.fusion.segmentation, model.fusion.head
 
-    def train(self, mode: bool = True) -> AlignmentLearner:
-        """A frozen encoder stays in evaluation mode, or its batch norms would go on learning."""
-        super().train(mode)
-        self.vision.train(mode and self.tune_vision)
-        return self
-
-    def forward(self, pixels: Tensor, parse_map: Tensor) -> Tensor:
-        return self.head(self.vision(pixels), self.segmentation(parse_map))
+    def forward(self, features: Tensor, parse_maps: Tensor) -> Tensor:
+        """features: F_v [B, N, C] float16; parse_maps: [B, P, P] uint8. Attribute logits [B, L]."""
+        return self.head(features.float(), self.segmentation(parse_maps))
 
 
 def train_alignment(
@@ -159,35 +155,35 @@ def train_alignment(
     val: Portraits | None,
     schedule: Schedule,
     synthetic: float,
+    faces: int,
     out: Path,
-    tune_vision: bool,
 ) -> None:
-    """L_bce over both modalities: trains the segmentation encoder and the attribute head.
+    """L_bce over both modalities, on `faces` augmented faces that the frozen encoders see once."""
+    gallery = encode_faces(model, train, faces, synthetic, schedule.seed + 7, occlude=True)
+    held_out = encode_nominal(model, val) if val else None
+    learner = AlignmentLearner(model)
+    weights = label_weights((gallery.targets if train is None else torch.from_numpy(train.targets)).numpy())
 
-    tune_vision: also trains the vision encoder (a small one that has just been trained itself); else it is frozen.
-    """
-    size, parser_size = model.config.vision.size, model.config.parser.size
-    learner = AlignmentLearner(model, tune_vision)
-    model.vision.requires_grad_(tune_vision)
-    batches = FaceBatches(train, schedule.batch, size, synthetic, schedule.seed + 7, parser_size=parser_size)
-    weights = label_weights(batches(0)["targets"].numpy() if train is None else train.targets)
-    held_out = (nominal_pixels(val, size)[0], nominal_pixels(val, parser_size)[0]) if val else None
+    def batch(step):
+        chosen = torch.from_numpy(
+            np.random.default_rng((schedule.seed, 5, step)).integers(len(gallery), size=schedule.batch)
+        )
+        return {
+            "features": gallery.features[chosen],
+            "parse_maps": gallery.parse_maps[chosen],
+            "targets": gallery.targets[chosen],
+        }
 
     def loss(batch):
-        with torch.no_grad():
-            parse_map = model.parser(batch["parser_pixels"])
-        return attribute_loss(learner(batch["pixels"], parse_map), batch["targets"], weights), {}
+        return attribute_loss(learner(batch["features"], batch["parse_maps"]), batch["targets"], weights), {}
 
     @torch.no_grad()
     def validate():
-        pairs = zip(*(side.split(50) for side in held_out), strict=True)
-        logits = torch.cat([learner(pixels, model.parser(parser_pixels)) for pixels, parser_pixels in pairs])
-        scores = balanced_accuracy(logits, val.targets)
+        sides = zip(held_out.features.split(50), held_out.parse_maps.split(50), strict=True)
+        scores = balanced_accuracy(torch.cat([learner(*side) for side in sides]), val.targets)
         return {"balanced": float(np.mean(list(scores.values())))} | {k: round(v, 4) for k, v in scores.items()}
 
-    model.parser.eval()
-    fit("alignment", learner, batches, loss, schedule, out, validate if val else None)
-    model.vision.requires_grad_(True)
+    fit("alignment", learner, batch, loss, schedule, out, validate if val else None)
 
 
 @torch.no_grad()
