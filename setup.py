@@ -15,7 +15,7 @@ BUILD = [
     "onnx-graphsurgeon>=0.6",
     "onnxslim",
 ]
-TRAIN = [*BUILD, "accelerate", "peft", "tensorboard", "tomli; python_version < '3.11'"]
+TRAIN = [*BUILD, "accelerate", "peft", "tensorboard"]
 DEMO = ["scikit-image"]
 
 setup(
@@ -25,7 +25,7 @@ setup(
     long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
-    python_requires=">=3.10",
+    python_requires=">=3.11",
     packages=["faceinsight", *(f"faceinsight.{folder.replace('/', '.')}" for folder in FOLDERS)],
     package_dir={"faceinsight": "faceinsight", **{f"faceinsight.{f.replace('/', '.')}": f for f in FOLDERS}},
     package_data={
@@ -37,7 +37,7 @@ setup(
     },
     install_requires=[
         "numpy",
-        "onnxruntime>=1.23",
+        "onnxruntime>=1.28",
         "tokenizers>=0.21",
         "opencv-python-headless>=4.10,<5",
         "pillow>=10",

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import collections
-import csv
 import sys
 from pathlib import Path
 
-from faceinsight.runtime.errors import FaceInsightError, InputError
+from faceinsight.models.data.portraits import read_rows, row_labels
+from faceinsight.runtime.errors import FaceInsightError
+from faceinsight.runtime.labels import GROUPS
 from faceinsight.runtime.pipeline import Face, FaceInsight
 from faceinsight.runtime.progress import ProgressBar
 
@@ -27,25 +28,16 @@ QUESTIONS = {
     "Wearing_Necktie": "Is the person wearing a necktie?",
     "Gray_Hair": "Is the hair gray or white?",
 }
-AGES = ("0-34", "35-49", "50-64", "65+")
+AGES = tuple(GROUPS["Age"])
 
 
-def truth(row: dict[str, str], name: str) -> bool | None:
-    """What labels.csv says of a question's name; None where it does not know."""
+def stated(labels: dict[str, str | bool | None], name: str) -> bool | None:
+    """What labels say of a question's name; None where they do not know."""
     if name == "Male":
-        return row["Gender"] == "male" if row.get("Gender") else None
+        return None if labels["Gender"] is None else labels["Gender"] == "male"
     if name == "Gray_Hair":
-        return row["Hair_Color"] in ("gray", "white") if row.get("Hair_Color") else None
-    return row[name] == "1" if row.get(name) else None
-
-
-def stated(labels: dict[str, str | bool], name: str) -> bool:
-    """What the model's labels say of a question's name."""
-    if name == "Male":
-        return labels["Gender"] == "male"
-    if name == "Gray_Hair":
-        return labels["Hair_Color"] in ("gray", "white")
-    return bool(labels[name])
+        return None if labels["Hair_Color"] is None else labels["Hair_Color"] in ("gray", "white")
+    return labels[name]
 
 
 def evaluate(
@@ -57,26 +49,20 @@ def evaluate(
     the model's own labels. A face that cannot be perceived counts as wrong everywhere. Raises InputError for an
     unusable folder.
     """
-    table = Path(data) / "labels.csv"
-    if not table.is_file():
-        raise InputError(f"{data} has no labels.csv; see models/data/portraits.py for the format")
-    with table.open(encoding="utf-8") as file:
-        rows = [row for row in csv.DictReader(file) if row.get("split") == split][:limit]
-    if not rows:
-        raise InputError(f"{table} has no row in split {split!r}")
+    rows = read_rows(data, split, limit)
     counts: dict[str, collections.Counter] = {name: collections.Counter() for name in QUESTIONS}
     failed, agree, asked, steps = 0, 0, 0, collections.Counter()
     perceived: list[Face] = []
     with ProgressBar("evaluate", len(rows)) as advance:
         for row in rows:
-            face = None
+            face, known = None, row_labels(row)
             try:
                 face = model.perceive(Path(data) / "images" / row["file"])
             except FaceInsightError as error:
                 failed += 1
                 print(f"{row['file']}: {error}", file=sys.stderr)
             for name, question in QUESTIONS.items():
-                wanted = truth(row, name)
+                wanted = stated(known, name)
                 said = None if face is None else stated(face.labels, name)
                 if wanted is not None:
                     counts[name][wanted, said] += 1
@@ -85,8 +71,9 @@ def evaluate(
                     agree += verdict(model.ask(face, question).text) == said
             if face is not None and len(perceived) < phrasings:
                 perceived.append(face)
-            if face is not None and row.get("Age") in AGES:
-                steps[abs(AGES.index(row["Age"]) - AGES.index(face.labels["Age"]))] += 1
+            if known["Age"] is not None:
+                off = len(AGES) if face is None else abs(AGES.index(known["Age"]) - AGES.index(face.labels["Age"]))
+                steps[off] += 1
             advance({})
     ages = max(1, sum(steps.values()))
     return {

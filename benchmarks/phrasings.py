@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from faceinsight.models.data.questions import state
 from faceinsight.runtime.pipeline import Face, FaceInsight
 from faceinsight.runtime.progress import ProgressBar
 
@@ -59,16 +60,25 @@ def verdict(text: str) -> bool | None:
 
 
 def agreement(model: FaceInsight, faces: Sequence[Face], questions: Sequence[YesNo]) -> dict:
-    """Asks every question about every face: {"asked", "agree" (share, 0..1), "misread": {question: times}}."""
+    """Asks every question about every face.
+
+    Returns {"asked": n, "agree": share of answers whose Yes or No agrees with the face's labels, "exact": share that
+    also go on with the label's own sentence, which is what nano is trained to say, "misread": {question: times}}.
+    """
     misread: collections.Counter[str] = collections.Counter()
+    exact = 0
     with ProgressBar("phrasings", len(faces)) as advance:
         for face in faces:
             for question in questions:
-                misread[question.text] += verdict(model.ask(face, question.text).text) != question.holds(face)
+                text = model.ask(face, question.text).text
+                holds = question.holds(face)
+                misread[question.text] += verdict(text) != holds
+                exact += text == f"{'Yes' if holds else 'No'}, {state(face.labels, question.label)}."
             advance({})
     asked = len(faces) * len(questions)
     return {
         "asked": asked,
         "agree": 1 - misread.total() / max(1, asked),
+        "exact": exact / max(1, asked),
         "misread": {text: times for text, times in misread.most_common() if times},
     }

@@ -18,7 +18,7 @@ from faceinsight.models.config import FaceInsightConfig
 from faceinsight.models.data.augment import crop_pair, nominal_matrix
 from faceinsight.models.data.synthetic import generate
 from faceinsight.models.faceinsight import WEIGHTS, FaceInsightModel
-from faceinsight.runtime.bundle import FORMAT_VERSION, write_bundle
+from faceinsight.runtime.bundle import FORMAT_VERSION, check_replaceable, write_bundle
 from faceinsight.runtime.errors import InputError
 from faceinsight.runtime.labels import NAMES
 from faceinsight.runtime.progress import ProgressBar
@@ -49,6 +49,7 @@ def build_bundle(
     """
     if target != "cpu":
         raise InputError(f"unknown target {target!r}; this version builds: cpu")
+    check_replaceable(Path(out))
     model_dir = model_directory(model_dir)
     model = FaceInsightModel.from_pretrained(model_dir)
     digest = model_hash(model_dir)
@@ -174,7 +175,12 @@ def _manifest(model, digest, target, precision, contents, checks) -> dict:
 
     backbone = model.language.backbone.config
     head_dim = getattr(backbone, "head_dim", None) or backbone.hidden_size // backbone.num_attention_heads
-    labels = {"parser": "W8A8", "vision": "W8A8", "fusion": "W8A8", "language": "W8A32 (weight-only)"}
+    labels = {
+        "parser": "W8A8",
+        "vision": "W8A8",
+        "fusion": "W8A8",
+        "language": "W8, activations rounded to 8 bits by the kernel",
+    }
     stages = {
         stage: {
             "file": f"{stage}.onnx",

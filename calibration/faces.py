@@ -24,10 +24,9 @@ def read_crops(folder: str | Path, sizes: dict[str, int], limit: int) -> dict[st
     if not folder.is_dir():
         raise InputError(f"no such folder of calibration images: {folder}")
     files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
-    step = max(1, len(files) // limit)
     detector = CascadeDetector()
     crops: dict[str, list[np.ndarray]] = {name: [] for name in sizes}
-    chosen = files[::step][:limit]
+    chosen = [files[i * len(files) // limit] for i in range(limit)] if len(files) > limit else files
     with ProgressBar("find faces", len(chosen)) as advance:
         for path in chosen:
             advance({})

@@ -162,12 +162,17 @@ def save_ranges(path: str | Path, ranges: dict[str, Ranges], metadata: dict) -> 
     """Writes the scales file. ranges: stage -> tensor -> (low, high).
 
     metadata: what they were measured on, at least model_sha256, images (a count) and percentile.
+    Raises InputError if the file cannot be written.
     """
     path = Path(path)
     content = {"format": FORMAT, "version": VERSION, "metadata": metadata, "ranges": ranges}
     beside = path.with_name(path.name + ".tmp")
-    beside.write_text(json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8")
-    os.replace(beside, path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside.write_text(json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8")
+        os.replace(beside, path)
+    except OSError as error:
+        raise InputError(f"cannot write the scales file {path}: {error.strerror}") from error
 
 
 def load_ranges(path: str | Path) -> tuple[dict[str, Ranges], dict]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
-from enum import Enum
+import warnings
+from collections.abc import Callable
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -21,11 +23,11 @@ app = typer.Typer(
 )
 
 
-class Target(str, Enum):
+class Target(StrEnum):
     cpu = "cpu"
 
 
-class Precision(str, Enum):
+class Precision(StrEnum):
     int8 = "int8"
     fp32 = "fp32"
 
@@ -49,7 +51,7 @@ def ask(
     device: Device = "cpu",
     threads: Threads = None,
     temperature: Annotated[float, typer.Option(min=0.0, help="0 is greedy.")] = 0.0,
-    seed: Annotated[int | None, typer.Option(help="Of sampling, for temperature > 0.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Of sampling, for temperature > 0.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Answer questions about the largest face in an image; the face is encoded once."""
@@ -98,7 +100,7 @@ def attributes(
     model = _load(bundle, device, threads)
     if every and box:
         raise _usage("--all looks for the faces itself: give either --all or --box")
-    faces = model.perceive_all(_file(image)) if every else [model.perceive(_file(image), _box(box))]
+    faces = model.perceive_all(image) if every else [model.perceive(image, _box(box))]
     if as_json:
         _print_json({"image": str(image), "faces": [_face_json(face) for face in faces]})
         return
@@ -124,8 +126,11 @@ def parse(
     from faceinsight.runtime.labels import PARSE_CLASSES
     from faceinsight.runtime.overlay import parse_overlay, save_picture
 
-    _, face = _perceive(image, bundle, box, device, threads)
-    save_picture(face.parse_map if raw else parse_overlay(load_image(image), face), out)
+    pixels = load_image(image)
+    face = _load(bundle, device, threads).perceive(pixels, _box(box))
+    if raw and out.suffix.lower() not in (".png", ".bmp", ".tif", ".tiff"):
+        raise _usage(f"--raw holds class indices, which {out.suffix or 'this format'} would blur: give a .png to --out")
+    save_picture(face.parse_map if raw else parse_overlay(pixels, face), out)
     counts = np.bincount(face.parse_map.ravel(), minlength=len(PARSE_CLASSES))
     shares = {
         name: round(n / face.parse_map.size, 4) for name, n in zip(PARSE_CLASSES, counts.tolist(), strict=True) if n
@@ -228,7 +233,10 @@ def evaluate(
     print(f"answers that agree with the labels: {result['answers_agree']:.2%} of {result['answers_asked']}")
     print(f"age group: exact {result['age_exact']:.3f}, within one group {result['age_within_one_group']:.3f}")
     if found := result["phrasings"]:
-        print(f"held-out phrasings that agree with the labels: {found['agree']:.2%} of {found['asked']}; misread:")
+        print(
+            f"held-out phrasings: {found['agree']:.2%} of {found['asked']} answers agree with the labels, "
+            f"{found['exact']:.2%} in the whole sentence; misread:"
+        )
         for question, times in found["misread"].items():
             print(f"  {times:3d}  {question}")
 
@@ -260,7 +268,7 @@ def _needs(extra: str, *modules: str, instead: str = "") -> None:
     if missing:
         from faceinsight.runtime.errors import InputError
 
-        advice = f"run `pip install 'faceinsight[{extra}]'`" + (f", or {instead}" if instead else "")
+        advice = f"run `pip install '.[{extra}]'` in the project's folder" + (f", or {instead}" if instead else "")
         raise InputError(f"this needs {', '.join(missing)}: {advice}")
 
 
@@ -315,8 +323,7 @@ def _face_json(face) -> dict:
 
 
 def _answer_json(question: str, answer) -> dict:
-    item = dataclasses.asdict(dataclasses.replace(answer, face=None))
-    item.pop("face")
+    item = {f.name: getattr(answer, f.name) for f in dataclasses.fields(answer) if f.name != "face"}
     item["attributes"] = {name: round(p, 4) for name, p in answer.attributes.items()}
     item["timings"] = {name: round(ms, 3) for name, ms in answer.timings.items()}
     return {"question": question} | item
@@ -334,11 +341,11 @@ def _print_answer(question: str | None, answer) -> None:
 
     console = Console()
     if question:
-        console.print(f"[dim]{question}[/dim]")
-    console.print(f"[bold]{answer.text}[/bold]")
+        console.print(question, style="dim", markup=False, highlight=False)
+    console.print(answer.text, style="bold", markup=False, highlight=False)
     evidence = "  ".join(f"{name} {p:.2f}" for name, p in answer.attributes.items())
     if evidence:
-        console.print(f"[dim]{evidence}[/dim]")
+        console.print(evidence, style="dim", markup=False)
 
 
 def _print_face(face) -> None:
@@ -356,25 +363,25 @@ def _print_table(title: str, columns: tuple[str, ...], rows: list[tuple[str, ...
         return
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table(*columns, title=title)
+    table = Table(*columns, title=Text(title))
     for row in rows:
         table.add_row(*row)
     Console().print(table)
 
 
-def main() -> None:
+def main(run: Callable[[], None] = app) -> None:
     """Entry point: our own errors become one line on stderr and an exit code (2 input, 1 otherwise)."""
     from faceinsight.runtime.errors import FaceInsightError
 
+    # an image that is too large gets our own line
+    warnings.filterwarnings("ignore", message="Image size .* exceeds limit")
     try:
-        app()
+        run()
     except FaceInsightError as error:
         print(f"faceinsight: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
-    except BrokenPipeError:
-        sys.stderr.close()
-        sys.exit(1)
 
 
 if __name__ == "__main__":

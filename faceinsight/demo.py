@@ -32,7 +32,7 @@ def main() -> None:
     try:
         from skimage.data import astronaut
     except ImportError:
-        sys.exit("the demo needs scikit-image: run `pip install 'faceinsight[demo]'`")
+        sys.exit("the demo needs scikit-image: run `pip install '.[demo]'` in the project's folder")
     from faceinsight import FaceInsight
     from faceinsight.models.data.synthetic import generate
 
@@ -59,4 +59,6 @@ def _show(model, image, questions: tuple[str, ...], name: str, out: Path) -> Non
 
 
 if __name__ == "__main__":
-    main()
+    from faceinsight.cli import main as guarded
+
+    guarded(main)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import torch
 from torch import Tensor, nn
 from transformers import AutoConfig
@@ -24,10 +26,9 @@ def resolve(config: BackboneConfig) -> BackboneConfig:
     """The same backbone with its whole Hugging Face config written out, so that a checkpoint needs no other source."""
     if config.config or not config.name:
         return config
-    import dataclasses
-
     found = AutoConfig.from_pretrained(config.name)
-    return dataclasses.replace(config, model_type=found.model_type, config=found.to_diff_dict())
+    written = {key: value for key, value in found.to_diff_dict().items() if key != "model_type"}
+    return dataclasses.replace(config, model_type=found.model_type, config=written)
 
 
 class Normalize(nn.Module):

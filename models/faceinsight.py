@@ -58,7 +58,10 @@ class FaceInsightModel(nn.Module):
     """The PyTorch model. `tokenizer_json` is the tokenizer's file content, kept with the weights."""
 
     def __init__(self, config: FaceInsightConfig, weights: bool = True):
-        """weights: load the backbones that `config` names from their own source."""
+        """weights: load the backbones that `config` names from their own source.
+
+        Raises InputError for parts that do not fit each other.
+        """
         super().__init__()
         self.config = dataclasses.replace(
             config, parser=resolve(config.parser), vision=resolve(config.vision), language=resolve(config.language)
@@ -66,6 +69,16 @@ class FaceInsightModel(nn.Module):
         self.parser = FaceParser(config.parser, weights)
         self.vision = VisionEncoder(config.vision, weights)
         self.language = LanguageModel(config.language, weights)
+        if config.attributes.text_width != self.language.width:
+            raise InputError(
+                f"attributes.text_width is {config.attributes.text_width}; the language model's width is "
+                f"{self.language.width}, and both must be the same"
+            )
+        if config.parser.size % (config.segmentation.size // config.segmentation.cell):
+            raise InputError(
+                f"parser.size is {config.parser.size}; it must be a multiple of segmentation.size / segmentation.cell, "
+                f"which is {config.segmentation.size // config.segmentation.cell}"
+            )
         self.fusion = Fusion(config, self.vision.width, self.language.width)
         self.tokenizer_json = ""
 
@@ -85,11 +98,12 @@ class FaceInsightModel(nn.Module):
             if value.data_ptr() not in seen or value.numel() == 0:
                 state[name] = value.contiguous()
             seen.add(value.data_ptr())
-        beside = directory / (WEIGHTS + ".tmp")
-        save_file(state, beside)
-        os.replace(beside, directory / WEIGHTS)
-        (directory / "config.json").write_text(self.config.to_json(), encoding="utf-8")
-        (directory / TOKENIZER).write_text(self.tokenizer_json, encoding="utf-8")
+        texts = {"config.json": self.config.to_json(), TOKENIZER: self.tokenizer_json}
+        for name, text in texts.items():
+            (directory / (name + ".tmp")).write_text(text, encoding="utf-8")
+        save_file(state, directory / (WEIGHTS + ".tmp"))
+        for name in (*texts, WEIGHTS):
+            os.replace(directory / (name + ".tmp"), directory / name)
 
     @classmethod
     def from_pretrained(cls, directory: str | Path) -> FaceInsightModel:

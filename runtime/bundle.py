@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
@@ -10,10 +11,10 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from .errors import BundleError
+from .errors import BundleError, FaceInsightError
 from .labels import NAMES
-from .prompt import PromptTemplate
-from .rules import Rule, rules_from_json
+from .prompt import Prompter, PromptTemplate
+from .rules import Rule, consistent_assignment, rules_from_json
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
@@ -44,6 +45,11 @@ class Bundle:
     def rules(self) -> tuple[Rule, ...]:
         return rules_from_json(self.manifest["rules"], self.manifest["attributes"])
 
+    @functools.cached_property
+    def prompter(self) -> Prompter:
+        tokenizer = self.files["tokenizer"].decode("utf-8")
+        return Prompter(tokenizer, self.template, self.manifest["language"]["vocab_size"])
+
 
 def read_bundle(directory: str | Path) -> Bundle:
     """Reads a bundle and checks its format version and every file's SHA-256. Raises BundleError."""
@@ -57,7 +63,7 @@ def read_bundle(directory: str | Path) -> Bundle:
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
         version = manifest["format_version"]
-    except (ValueError, KeyError, TypeError, UnicodeDecodeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError, OSError) as error:
         raise BundleError(f"{path} is damaged ({error!r}); rebuild the bundle with `faceinsight build`") from error
     if version != FORMAT_VERSION:
         raise BundleError(
@@ -65,18 +71,38 @@ def read_bundle(directory: str | Path) -> Bundle:
             "rebuild the bundle with this version's `faceinsight build`"
         )
     try:
-        files = {name: _checked(directory, entry) for name, entry in _entries(manifest).items()}
-        bundle = Bundle(directory, manifest, files)
-        if manifest["target"] not in TARGETS:
-            raise BundleError(f"{path} is for the unknown target {manifest['target']!r}; known: {', '.join(TARGETS)}")
-        unknown = set(manifest["attributes"]) - set(NAMES)
-        if unknown:
-            raise BundleError(f"{path} speaks of attributes this runtime does not know: {sorted(unknown)}")
-        bundle.rules, bundle.template  # noqa: B018 - a damaged field must be found now, not at the first question
-        manifest["language"], manifest["sizes"]
-    except (KeyError, TypeError, AttributeError) as error:
+        bundle = Bundle(directory, manifest, {n: _checked(directory, entry) for n, entry in _entries(manifest).items()})
+        _validate(bundle, path)
+    except FaceInsightError:
+        raise
+    except Exception as error:  # a damaged field must be found now, not at the first question
         raise BundleError(f"{path} is damaged ({error!r}); rebuild the bundle with `faceinsight build`") from error
     return bundle
+
+
+def _validate(bundle: Bundle, path: Path) -> None:
+    """Raises BundleError, or whatever a damaged field leads to."""
+    manifest = bundle.manifest
+    if manifest["target"] not in TARGETS:
+        raise BundleError(f"{path} is for the unknown target {manifest['target']!r}; known: {', '.join(TARGETS)}")
+    unknown = set(manifest["attributes"]) - set(NAMES)
+    if unknown:
+        raise BundleError(f"{path} speaks of attributes this runtime does not know: {sorted(unknown)}")
+    if sorted(manifest["attributes"]) != sorted(NAMES):
+        raise BundleError(f"{path} does not name each attribute once; rebuild the bundle with `faceinsight build`")
+    numbers = [manifest["sizes"][stage] for stage in ("parser", "vision")]
+    numbers += [manifest["language"][key] for key in ("layers", "kv_heads", "head_dim", "vocab_size", "context")]
+    if not all(type(n) is int and n > 0 for n in numbers):
+        raise BundleError(f"{path} has a size that is not a positive whole number; rebuild it with `faceinsight build`")
+    consistent_assignment(dict.fromkeys(NAMES, 0.5), bundle.rules)
+    try:
+        bundle.prompter.prefix({}, 1)
+        bundle.prompter.question("is he bald?", 1000)
+    except Exception as error:
+        raise BundleError(
+            f"the tokenizer or the prompt of {path} cannot be used ({error}); rebuild the bundle"
+        ) from error
+    str(manifest["engine"]["kind"])
 
 
 def _entries(manifest: dict) -> dict[str, dict]:
@@ -108,28 +134,49 @@ def write_bundle(directory: str | Path, manifest: dict, files: dict[str, bytes])
     tokenizer {file, sha256}; sizes {parser, vision} crop sides in pixels; attributes; rules; prompt; language
     {layers, kv_heads, head_dim, vocab_size, context}. Raises BundleError if `directory` holds something else.
     """
-    directory = Path(directory)
-    if (
-        directory.exists()
-        and not (directory / MANIFEST).is_file()
-        and (not directory.is_dir() or any(directory.iterdir()))
-    ):
-        raise BundleError(f"{directory} exists and is not a bundle; give --out a new or an empty directory")
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    beside = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
+    directory = Path(directory).absolute()
+    check_replaceable(directory)
     try:
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        beside = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
+    except OSError as error:
+        raise BundleError(f"cannot write beside {directory}: {error.strerror}; give --out a place to write") from error
+    old = beside / "old"
+    try:
+        new = beside / "new"
+        new.mkdir()
         for name, content in files.items():
-            (beside / name).write_bytes(content)
-        text = json.dumps(manifest, indent=1) + "\n"
-        (beside / MANIFEST).write_text(text, encoding="utf-8")
-        beside.chmod(0o755)
+            (new / name).write_bytes(content)
+        (new / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
         if directory.exists():
-            old = Path(tempfile.mkdtemp(prefix=f".{directory.name}.old.", dir=directory.parent))
-            os.replace(directory, old / "bundle")
-            os.replace(beside, directory)
-            shutil.rmtree(old)
-        else:
-            os.replace(beside, directory)
-    except BaseException:
+            os.replace(directory, old)
+        try:
+            os.replace(new, directory)
+        except OSError:
+            if old.exists():
+                os.replace(old, directory)
+            raise
+    except OSError as error:
+        raise BundleError(f"cannot write the bundle {directory}: {error.strerror}") from error
+    finally:
         shutil.rmtree(beside, ignore_errors=True)
-        raise
+
+
+def check_replaceable(directory: Path) -> None:
+    """Raises BundleError unless `directory` is new, empty, or a bundle and nothing else."""
+    advice = "give --out a new or an empty directory"
+    if not directory.exists():
+        return
+    if not directory.is_dir():
+        raise BundleError(f"{directory} exists and is not a directory; {advice}")
+    names = {path.name for path in directory.iterdir()}
+    if not names:
+        return
+    try:
+        manifest = json.loads((directory / MANIFEST).read_text(encoding="utf-8"))
+        manifest["format_version"]
+        ours = {MANIFEST} | {entry["file"] for entry in _entries(manifest).values()}
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise BundleError(f"{directory} exists and is not a bundle; {advice}") from error
+    if names - ours:
+        raise BundleError(f"{directory} holds more than a bundle ({sorted(names - ours)[0]}); {advice}")

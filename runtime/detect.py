@@ -14,6 +14,9 @@ _HEIGHT = 0.975
 _WIDTH = 0.75
 _SHIFT = 0.085
 
+_LONGEST = 1600
+"""Most pixels along the longer side of what the cascades search."""
+
 _PASSES = (
     # cascade file, image height in pixels, scale factor, neighbours
     ("haarcascade_frontalface_alt2.xml", 240, 1.2, 3),
@@ -27,7 +30,7 @@ _PASSES = (
 class CascadeDetector:
     """OpenCV's bundled cascades, the fast one first; the others only look when it found nothing.
 
-    smallest: least face size, as a share of the frame's shorter side.
+    smallest: least face size, as a share of the frame's shorter side. Beside a large face a small one is often missed.
     """
 
     def __init__(self, smallest: float = 0.12):
@@ -46,7 +49,10 @@ class CascadeDetector:
         # a cascade object keeps scratch memory, so it is not for two threads at once
         with self._lock:
             for name, height, step, neighbours in _PASSES:
-                scale = min(1.0, height / side) if side > height else height / side
+                # a long strip must not grow without bound
+                scale = min(height / side, _LONGEST / max(grey.shape))
+                if side * scale < 24:
+                    return []
                 boxes = self._detect(name, _resized(grey, scale), step, neighbours)
                 if not len(boxes) and name.endswith("profileface.xml"):
                     boxes = self._detect(name, _resized(grey, scale)[:, ::-1], step, neighbours)

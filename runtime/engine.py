@@ -54,11 +54,10 @@ class OnnxEngine(Engine):
             self._session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         except Exception as error:
             raise BundleError(
-                f"ONNX Runtime {ort.__version__} cannot load this stage ({_first_line(error)}); "
-                "rebuild the bundle with `faceinsight build`"
+                f"ONNX Runtime {ort.__version__} cannot load this stage ({_first_line(error)}); bundles need 1.28 or "
+                "newer (`pip install -U onnxruntime`), and a damaged one must be rebuilt with `faceinsight build`"
             ) from error
         self._ort = ort
-        self.inputs = {i.name: i.shape for i in self._session.get_inputs()}
         self.outputs = [o.name for o in self._session.get_outputs()]
 
     def run(self, feeds):

@@ -6,6 +6,8 @@ back, so a second question costs only its own tokens.
 
 from __future__ import annotations
 
+import math
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -13,7 +15,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from .engine import Engine
-from .errors import FaceInsightError
+from .errors import FaceInsightError, InputError
 
 READING_TOKENS = 24
 """The most that a model may write before its answer."""
@@ -35,20 +37,35 @@ class CacheShape:
 
 @dataclass
 class Cache:
-    """KV cache of one face. prefix: number of tokens that all questions share (0: nothing is in it yet)."""
+    """KV cache of one face. prefix: number of tokens that all questions share (0: nothing is in it yet).
+
+    turn: counts the questions. lock: held while the buffers are written.
+    """
 
     buffers: dict
     prefix: int = 0
     turn: int = 0
+    lock: threading.RLock = field(default_factory=threading.RLock)
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """temperature 0 is greedy; otherwise softmax(logits / temperature) drawn with `seed`."""
+    """temperature 0 is greedy; otherwise softmax(logits / temperature) drawn with `seed`.
+
+    Raises InputError for a temperature below 0 or between 0 and 0.001, a negative seed or max_tokens below 1.
+    """
 
     temperature: float = 0.0
     seed: int | None = None
     max_tokens: int = 96
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.temperature) or (self.temperature != 0 and self.temperature < 1e-3):
+            raise InputError(f"temperature must be 0 (greedy) or at least 0.001, not {self.temperature}")
+        if self.seed is not None and self.seed < 0:
+            raise InputError(f"seed must not be negative: {self.seed}")
+        if self.max_tokens < 1:
+            raise InputError(f"max_tokens must be at least 1, not {self.max_tokens}")
 
 
 @dataclass
@@ -56,9 +73,9 @@ class Usage:
     """Filled while generating. ttft_ms: from the call to the first token that is shown.
 
     reading: ids that the model wrote before its answer and that are not shown, with the one that ends them.
+    finished: the model ended the answer itself; else it was cut off by max_tokens or the context.
     """
 
-    prompt_tokens: int = 0
     reading: list[int] = field(default_factory=list)
     tokens: int = 0
     ttft_ms: float = 0.0
@@ -95,17 +112,17 @@ class Decoder:
         prefix: the face's ids, computed only if the cache does not hold them yet. visual_tokens: [1, N, H] float32.
         Only the newest question on a cache may go on: an older iterator raises FaceInsightError.
         """
-        cache.turn += 1
-        turn = cache.turn
         rng = np.random.default_rng(sampling.seed) if sampling.temperature > 0 else None
         shown = self.answer_id is None
         forced: list[int] = []
-        usage.prompt_tokens = len(prefix) + len(question)
-        fresh = question if cache.prefix else [*prefix, *question]
-        position = cache.prefix
-        cache.prefix = 0  # a failed prefill leaves no prefix behind
-        token = self._step(cache, fresh, position, visual_tokens, sampling, rng if shown else None)
-        cache.prefix = len(prefix)
+        with cache.lock:
+            cache.turn += 1
+            turn = cache.turn
+            fresh = question if cache.prefix else [*prefix, *question]
+            position = cache.prefix
+            cache.prefix = 0  # a failed prefill leaves no prefix behind
+            token = self._step(cache, fresh, position, visual_tokens, sampling, rng if shown else None)
+            cache.prefix = len(prefix)
         position += len(fresh)
         started = time.perf_counter()
         while True:
@@ -126,9 +143,12 @@ class Decoder:
                 forced = opening(usage.reading[:-1]) if shown else []
             if usage.tokens == sampling.max_tokens or position == self.shape.context:
                 return
-            if cache.turn != turn:
-                raise FaceInsightError("another question was asked about this face before this answer ended; ask again")
-            token = self._step(cache, [token], position, visual_tokens, sampling, rng if shown else None)
+            with cache.lock:
+                if cache.turn != turn:
+                    raise FaceInsightError(
+                        "another question was asked about this face before this answer ended; ask again"
+                    )
+                token = self._step(cache, [token], position, visual_tokens, sampling, rng if shown else None)
             position += 1
             if forced:
                 token = forced.pop(0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,8 @@ import numpy as np
 from .errors import InputError
 
 MAX_PIXELS = 100_000_000
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
+"""What is decoded. Pillow knows more, among them formats that start another program."""
 CROP_HEIGHTS = 1.9
 """Side of the square crop in face heights (hairline to chin)."""
 CROP_SHIFT = 0.10
@@ -27,27 +29,38 @@ def load_image(source) -> np.ndarray:
     if isinstance(source, np.ndarray):
         return _from_array(source)
     if hasattr(source, "convert") and hasattr(source, "getexif"):
-        return _from_pil(source, "the PIL image")
+        return _whole(lambda: _from_pil(source, "the PIL image"), "the PIL image")
     if isinstance(source, (bytes, bytearray, memoryview)):
         return _decode(io.BytesIO(bytes(source)), "the image bytes")
     if isinstance(source, (str, Path)):
         path = Path(source)
-        if path.is_dir():
-            raise InputError(f"{path} is a directory; give an image file (JPEG, PNG, WebP, BMP or TIFF)")
-        if not path.is_file():
-            raise InputError(f"no such image file: {path}")
+        try:
+            if path.is_dir():
+                raise InputError(f"{path} is a directory; give an image file (JPEG, PNG, WebP, BMP or TIFF)")
+            if not path.is_file():
+                raise InputError(f"no such image file: {path}")
+        except OSError as error:
+            raise InputError(f"cannot read the image file {str(path)[:200]}: {error.strerror}") from error
         return _decode(path, str(path))
     raise InputError(f"cannot read an image from {type(source).__name__}; give a path, bytes, a PIL image or an array")
 
 
 def _decode(file, name: str) -> np.ndarray:
+    from PIL import Image
+
+    def decode() -> np.ndarray:
+        with Image.open(file, formats=FORMATS) as image:
+            return _from_pil(image, name)
+
+    return _whole(decode, name)
+
+
+def _whole(decode: Callable[[], np.ndarray], name: str) -> np.ndarray:
+    """Runs Pillow; whatever it raises becomes an InputError."""
     from PIL import Image, UnidentifiedImageError
 
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Image.open(file) as image:
-                return _from_pil(image, name)
+        return decode()
     except InputError:
         raise
     except UnidentifiedImageError as error:
@@ -76,7 +89,7 @@ def _from_pil(image, name: str) -> np.ndarray:
 def _from_array(array: np.ndarray) -> np.ndarray:
     if array.ndim not in (2, 3) or 0 in array.shape or (array.ndim == 3 and array.shape[2] not in (1, 3, 4)):
         raise InputError(f"an image array must be HxW, HxWx3 or HxWx4, not of shape {array.shape}")
-    if array.dtype in (np.uint16, np.int32):
+    if array.dtype in (np.uint16, np.int32) or array.dtype == np.dtype(">u2"):
         # a 16-bit file may reach us widened to 32 bits
         array = (np.clip(array, 0, 65535) >> 8).astype(np.uint8)
     if array.dtype != np.uint8:
@@ -109,28 +122,32 @@ def warp(image: np.ndarray, matrix: np.ndarray, size: int, nearest: bool = False
     import cv2
 
     flags = cv2.INTER_NEAREST if nearest else cv2.INTER_LINEAR
+    image, matrix = _surroundings(image, matrix, size)
     scale = float(np.hypot(matrix[0, 0], matrix[1, 0]))
     if scale < 0.5 and not nearest:
-        image, matrix = _reduce(image, matrix, size)
+        image, matrix = _reduced(image, matrix, scale)
     return cv2.warpAffine(image, matrix, (size, size), flags=flags, borderMode=cv2.BORDER_REPLICATE)
 
 
-def _reduce(image: np.ndarray, matrix: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Cuts out the crop's surroundings and averages them down to within a factor of two of the crop's scale."""
-    import cv2
-
+def _surroundings(image: np.ndarray, matrix: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """The part of the image that the crop shows, and the map from there: OpenCV warps no side over 32766 pixels."""
     linear, offset = matrix[:, :2], matrix[:, 2]
     corners = np.linalg.solve(linear, (np.array([[0, 0], [size, 0], [0, size], [size, size]]) - offset).T).T
     height, width = image.shape[:2]
     x0, y0 = np.clip(np.floor(corners.min(0)).astype(int) - 2, 0, (width - 1, height - 1))
     x1, y1 = np.clip(np.ceil(corners.max(0)).astype(int) + 2, (x0 + 1, y0 + 1), (width, height))
-    part = image[y0:y1, x0:x1]
-    factor = float(np.hypot(matrix[0, 0], matrix[1, 0])) * 1.5
-    new_width, new_height = max(1, round(part.shape[1] * factor)), max(1, round(part.shape[0] * factor))
-    small = cv2.resize(part, (new_width, new_height), interpolation=cv2.INTER_AREA)
-    fx, fy = new_width / part.shape[1], new_height / part.shape[0]
-    # pixel centres: source = (small + 0.5) / f - 0.5 + corner
-    back = np.array([[1 / fx, 0, 0.5 / fx - 0.5 + x0], [0, 1 / fy, 0.5 / fy - 0.5 + y0], [0, 0, 1]])
+    return image[y0:y1, x0:x1], np.column_stack([linear, offset + linear @ (x0, y0)])
+
+
+def _reduced(image: np.ndarray, matrix: np.ndarray, scale: float) -> tuple[np.ndarray, np.ndarray]:
+    """The image averaged down to within a factor of two of the crop's scale, and the map from there."""
+    import cv2
+
+    width, height = (max(1, round(side * scale * 1.5)) for side in image.shape[1::-1])
+    small = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+    fx, fy = width / image.shape[1], height / image.shape[0]
+    # pixel centres: source = (small + 0.5) / f - 0.5
+    back = np.array([[1 / fx, 0, 0.5 / fx - 0.5], [0, 1 / fy, 0.5 / fy - 0.5], [0, 0, 1]])
     return small, np.vstack([matrix, [0, 0, 1]])[:2] @ back
 
 

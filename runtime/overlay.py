@@ -109,5 +109,5 @@ def save_picture(picture: np.ndarray, path: str | Path) -> None:
 
     try:
         Image.fromarray(picture).save(path)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, KeyError) as error:
         raise InputError(f"cannot write the picture {path}: {error}") from error

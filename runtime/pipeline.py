@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
+import weakref
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -18,17 +20,18 @@ from .errors import BundleError, InputError, NoFaceError
 from .generate import READING_TOKENS, Cache, CacheShape, Decoder, Sampling, Usage
 from .image import check_box, crop_matrix, load_image, warp
 from .labels import ATTRIBUTES, GROUPS, PARSE_CLASSES, labels_from_assignment, mentioned
-from .prompt import Prompter
 from .rules import consistent_assignment
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Face:
     """A perceived face: ask as many questions about it as you like, it is encoded once.
 
     box: xyxy in image pixels, hairline to chin. crop_box: the square the model saw, xyxy in image pixels.
     attributes: {CelebA name: probability in [0, 1]}. labels: the most probable labels that obey every rule.
-    parse_map: HxW uint8 over the crop, values index runtime.labels.PARSE_CLASSES. timings: {"parser_ms": ...}.
+    parse_map: HxW uint8 over the crop, values index runtime.labels.PARSE_CLASSES. timings: {"parser_ms": ...}, of the
+    whole batch where several faces were perceived together. visual_tokens: [1, N, width] float32, what the language
+    model reads. model_hash: of the model that perceived it.
     """
 
     box: Box
@@ -38,15 +41,17 @@ class Face:
     parse_map: np.ndarray
     timings: dict[str, float]
     visual_tokens: np.ndarray = field(repr=False)
-    _cache: list[Cache] = field(default_factory=list, repr=False)
+    model_hash: str = field(repr=False)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Answer:
     """text: the answer. attributes: probabilities of what it speaks of. regions: parse classes it rests on.
 
-    confidence: least probability, in [0, 1], of a value that the text states; None for a refusal.
-    timings: {"ttft_ms": ..., "decode_ms": ...} and the face's. tokens: generated. face: the face asked about.
+    confidence: least probability, in [0, 1], of the face's labels that the text speaks of; None for a refusal.
+    timings: the face's, and from the question on: "ttft_ms" to the first token, "decode_ms" from there to the end, and
+    their sum "answer_ms". tokens: generated. finished: False if max_tokens or the context cut the answer off.
+    face: the face asked about.
     """
 
     text: str
@@ -55,16 +60,17 @@ class Answer:
     confidence: float | None
     timings: dict[str, float]
     tokens: int
+    finished: bool
     face: Face = field(repr=False)
 
 
 class FaceInsight:
-    """A loaded bundle. Thread-safe for different faces; one face answers one question at a time."""
+    """A loaded bundle. Thread-safe; questions about one face are answered one after the other."""
 
     def __init__(self, bundle: Bundle, device: str = "cpu", threads: int | None = None, detector=None):
         """Use `load`. detector: image (HxWx3 uint8 RGB) -> xyxy boxes, largest first; default OpenCV's cascades."""
         _check_device(bundle, device)
-        threads = threads or os.cpu_count() or 1
+        threads = threads or _cpu_count()
         manifest = bundle.manifest
         # parser and vision encoder run side by side, so they share the cores
         share = max(1, threads // 2)
@@ -75,11 +81,12 @@ class FaceInsight:
         self._side_by_side = ThreadPoolExecutor(1) if threads > 1 else None
         self.bundle = bundle
         self.detector = detector or CascadeDetector()
+        self._lock = threading.Lock()
+        self._caches: weakref.WeakKeyDictionary[Face, Cache] = weakref.WeakKeyDictionary()
         self._sizes = manifest["sizes"]
         self._rules = bundle.rules
         language = manifest["language"]
-        tokenizer = bundle.files["tokenizer"].decode("utf-8")
-        self._prompter = Prompter(tokenizer, bundle.template, language["vocab_size"])
+        self._prompter = bundle.prompter
         shape = CacheShape(*(language[key] for key in ("layers", "kv_heads", "head_dim", "context")))
         self._decoder = Decoder(self._engines["language"], shape, self._prompter.stop_id, self._prompter.answer_id)
 
@@ -107,7 +114,7 @@ class FaceInsight:
         return self._perceive(pixels, boxes, timings)[0]
 
     def perceive_all(self, image) -> list[Face]:
-        """Every face in the frame, perceived as one batch, largest first. Raises InputError, NoFaceError."""
+        """Every face that the detector finds, perceived as one batch, largest first. Raises InputError, NoFaceError."""
         start = time.perf_counter()
         pixels = load_image(image)
         loaded = time.perf_counter()
@@ -118,21 +125,27 @@ class FaceInsight:
     def ask(self, face, question: str, box: Box | None = None, **sampling) -> Answer:
         """Answers a question about a face, or about the largest face (or `box`) of an image.
 
-        sampling: temperature (0 is greedy), seed, max_tokens. Raises InputError for an unusable question.
+        sampling: temperature (0 is greedy), seed, max_tokens. Raises InputError for an unusable question or option.
         """
         self._prompter.template.normalise(question)  # a bad question must not cost a perception
+        chosen = Sampling(**sampling)
         face = self._as_face(face, box)
         usage = Usage()
-        text = self._prompter.decode(list(self._generate(face, question, Sampling(**sampling), usage))).strip()
-        return self._answer(face, text, usage)
+        with self._cache(face).lock:
+            ids = list(self._generate(face, question, chosen, usage))
+        return self._answer(face, self._prompter.decode(ids).strip(), usage)
 
     def stream(self, face, question: str, box: Box | None = None, **sampling) -> Iterator[str]:
-        """Like `ask`, in pieces of text as they are decoded."""
+        """Like `ask`, in pieces of text as they are decoded.
+
+        A later question about the same face ends this answer: going on with it raises FaceInsightError.
+        """
         self._prompter.template.normalise(question)
+        chosen = Sampling(**sampling)
         face = self._as_face(face, box)
         ids: list[int] = []
         sent = ""
-        for token in self._generate(face, question, Sampling(**sampling), Usage()):
+        for token in self._generate(face, question, chosen, Usage()):
             ids.append(token)
             text = self._prompter.decode(ids).lstrip()
             # an unfinished multi-byte character decodes to the replacement character
@@ -144,16 +157,29 @@ class FaceInsight:
         if isinstance(face, Face):
             if box is not None:
                 raise InputError("a box goes with an image; this face was already perceived")
+            if face.model_hash != self._model_hash:
+                raise InputError("this face was perceived by another model; perceive the image with this one")
             return face
         return self.perceive(face, box)
 
+    @property
+    def _model_hash(self) -> str:
+        return self.bundle.manifest.get("model_hash", "")
+
+    def _cache(self, face: Face) -> Cache:
+        with self._lock:
+            if face not in self._caches:
+                self._caches[face] = self._decoder.new_cache()
+            return self._caches[face]
+
     def _detect(self, pixels: np.ndarray) -> list[Box]:
-        boxes = self.detector(pixels)
+        boxes = [check_box(box, pixels) for box in self.detector(pixels)]
         if not boxes:
             height, width = pixels.shape[:2]
+            least = max(30, min(height, width) // 8)
             raise NoFaceError(
-                f"no face found in the {width}x{height} image; use a picture with a frontal face of at least "
-                "60 pixels, or say where it is with box (x0, y0, x1, y1)"
+                f"no face found in the {width}x{height} image; use a picture with a frontal face of at least {least} "
+                "pixels, or say where it is with box (x0, y0, x1, y1)"
             )
         return boxes
 
@@ -198,16 +224,19 @@ class FaceInsight:
         labels = labels_from_assignment(consistent_assignment(attributes, self._rules))
         inverse = np.linalg.inv(np.vstack([crop_matrix(box, 1), [0, 0, 1]]))
         crop_box = tuple(float(v) for corner in ((0, 0, 1), (1, 1, 1)) for v in (inverse @ corner)[:2])
-        return Face(tuple(float(v) for v in box), crop_box, attributes, labels, parse_map, dict(timings), visual_tokens)
+        box = tuple(float(v) for v in box)
+        return Face(box, crop_box, attributes, labels, parse_map, dict(timings), visual_tokens, self._model_hash)
 
     def _generate(self, face: Face, question: str, sampling: Sampling, usage: Usage) -> Iterator[int]:
-        if not face._cache:
-            face._cache.append(self._decoder.new_cache())
         prefix = self._prompter.prefix(face.labels, face.visual_tokens.shape[1])
         room = self._decoder.shape.context - len(prefix) - READING_TOKENS - 1 - sampling.max_tokens
+        if room < 1:
+            raise InputError(
+                f"max_tokens is {sampling.max_tokens}; this bundle has room for {sampling.max_tokens + room}"
+            )
         ids = self._prompter.question(question, room)
         return self._decoder.generate(
-            face._cache[0],
+            self._cache(face),
             prefix,
             ids,
             face.visual_tokens,
@@ -224,7 +253,7 @@ class FaceInsight:
         timings = {
             "ttft_ms": usage.ttft_ms,
             "decode_ms": usage.decode_ms,
-            "total_ms": usage.ttft_ms + usage.decode_ms,
+            "answer_ms": usage.ttft_ms + usage.decode_ms,
         }
         return Answer(
             text,
@@ -233,6 +262,7 @@ class FaceInsight:
             _confidence(face, attributes),
             face.timings | timings,
             usage.tokens,
+            usage.finished,
             face,
         )
 
@@ -249,11 +279,16 @@ def _confidence(face: Face, attributes: dict[str, float]) -> float | None:
     return min(values, default=None)
 
 
+def _cpu_count() -> int:
+    """The CPUs this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def _check_device(bundle: Bundle, device: str) -> None:
     if device != "cpu":
         raise InputError(f"unknown device {device!r}; this version runs on: cpu")
-    if bundle.target != device:
+    if bundle.target != device or bundle.manifest["engine"]["kind"] != "onnxruntime":
         raise BundleError(
-            f"{bundle.directory} was built for the target {bundle.target!r}, which does not run on device {device!r}; "
-            f"build one with `faceinsight build --target {device}`"
+            f"{bundle.directory} was built for the target {bundle.target!r} with {bundle.manifest['engine']['kind']}, "
+            f"which does not run on device {device!r}; build one with `faceinsight build --target {device} --out DIR`"
         )

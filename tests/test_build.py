@@ -1,6 +1,7 @@
 """The bundle that ships is the one that the committed weights give; bundles appear whole or not at all."""
 
 import json
+import os
 
 import numpy as np
 import onnx
@@ -70,20 +71,64 @@ def test_int8_speaks_like_fp32(full, astronaut):
 
 
 def test_a_failed_write_leaves_the_old_bundle(tmp_path, rebuilt):
-    out = tmp_path / "bundle"
-    files = {"a.bin": b"1"}
-    write_bundle(out, {"format_version": 1}, files)
+    out, manifest = write_again(tmp_path, rebuilt)
     with pytest.raises(TypeError):
-        write_bundle(out, {"format_version": 2}, {"a.bin": "not bytes"})
-    assert json.loads((out / MANIFEST).read_text())["format_version"] == 1
+        write_bundle(out, manifest | {"name": "new"}, {"parser.onnx": "not bytes"})
+    assert read_bundle(out).manifest["name"] == "faceinsight"
     assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
 
 
-def test_out_must_not_be_someone_elses_folder(tmp_path):
-    (tmp_path / "precious.txt").write_text("keep me")
+def test_a_rename_that_fails_brings_the_old_bundle_back(tmp_path, rebuilt, monkeypatch):
+    out, manifest = write_again(tmp_path, rebuilt)
+    replace, calls = os.replace, []
+
+    def second_fails(source, target):
+        calls.append(target)
+        if len(calls) == 2:
+            raise OSError(28, "No space left on device")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", second_fails)
+    with pytest.raises(BundleError, match="No space left"):
+        write_bundle(out, manifest | {"name": "new"}, files_of(rebuilt))
+    assert read_bundle(out).manifest["name"] == "faceinsight"
+    assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
+
+
+def test_a_bundle_is_replaced_whole(tmp_path, rebuilt):
+    out, manifest = write_again(tmp_path, rebuilt)
+    write_bundle(out, manifest | {"name": "new"}, files_of(rebuilt))
+    assert read_bundle(out).manifest["name"] == "new"
+    assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
+
+
+def files_of(bundle) -> dict[str, bytes]:
+    entries = bundle.manifest["stages"] | {"tokenizer": bundle.manifest["tokenizer"]}
+    return {entry["file"]: bundle.files[name] for name, entry in entries.items()}
+
+
+def write_again(folder, bundle):
+    write_bundle(folder / "bundle", bundle.manifest, files_of(bundle))
+    return folder / "bundle", bundle.manifest
+
+
+@pytest.mark.parametrize(
+    "found", [{"precious.txt": "keep me"}, {MANIFEST: '{"name": "my web app"}', "index.html": "keep me"}]
+)
+def test_out_must_not_be_someone_elses_folder(tmp_path, found):
+    for name, text in found.items():
+        (tmp_path / name).write_text(text)
     with pytest.raises(BundleError, match="not a bundle"):
         write_bundle(tmp_path, {}, {})
-    assert (tmp_path / "precious.txt").read_text() == "keep me"
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == found
+
+
+def test_a_bundle_with_other_files_beside_it_is_not_replaced(tmp_path, rebuilt):
+    out, manifest = write_again(tmp_path, rebuilt)
+    (out / "notes.txt").write_text("keep me")
+    with pytest.raises(BundleError, match=r"notes\.txt"):
+        write_bundle(out, manifest, files_of(rebuilt))
+    assert (out / "notes.txt").read_text() == "keep me"
 
 
 def test_calibration_of_another_model_is_refused(tmp_path):

@@ -65,7 +65,36 @@ def test_a_missing_field(copy, field):
     except BundleError as error:
         assert "rebuild" in str(error)
     else:
-        assert field in ("name", "model_hash", "engine", "built_with", "device")
+        assert field in ("name", "model_hash", "built_with", "device")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda m: m["language"].pop("context"),
+        lambda m: m["language"].update(context="many"),
+        lambda m: m.update(language=5),
+        lambda m: m.update(sizes=[]),
+        lambda m: m["sizes"].update(vision=0),
+        lambda m: m["attributes"].pop(),
+        lambda m: m["attributes"].__setitem__(0, m["attributes"][1]),
+        lambda m: m["prompt"].update(stop="<unheard of>"),
+        lambda m: m["prompt"].update(prefix="no place for the face"),
+        lambda m: m["prompt"].update(colour="blue"),
+        lambda m: m.update(engine=None),
+        lambda m: m["rules"].append({"kind": "excludes", "names": ["Age_0_34", "Age_0_34"]}) or m["rules"].extend(
+            {"kind": "excludes", "names": [n, n]} for n in ("Age_35_49", "Age_50_64", "Age_65_Plus")
+        ),
+    ],
+)  # fmt: skip
+def test_a_damaged_field_is_found_when_the_bundle_is_read(copy, change):
+    edit(copy, change)
+    refused(copy, "rebuild")
+
+
+def test_a_bundle_of_another_engine(copy):
+    edit(copy, lambda m: m.update(engine={"kind": "tensorrt", "version": "10.3"}))
+    refused(copy, "tensorrt.*device 'cpu'.*faceinsight build --target cpu")
 
 
 def test_unknown_target_and_foreign_device(copy):

@@ -119,10 +119,43 @@ def test_missing_and_wrong_sources(tmp_path):
             load_image(source)
 
 
+def test_a_damaged_pil_image_is_named(tmp_path):
+    cut = encoded(Image.fromarray(gradient(200, 200)), "JPEG")[:-900]
+    with pytest.raises(InputError, match="PIL image is damaged"):
+        load_image(Image.open(io.BytesIO(cut)))
+
+
+def test_only_the_formats_we_name_are_decoded():
+    """EPS would start another program."""
+    with pytest.raises(InputError, match="not an image"):
+        load_image(encoded(Image.fromarray(gradient()), "EPS"))
+
+
+def test_big_endian_sixteen_bits():
+    deep = (np.arange(40 * 60) * 27).reshape(40, 60)
+    np.testing.assert_array_equal(load_image(deep.astype(">u2")), load_image(deep.astype(np.uint16)))
+
+
+def test_reading_images_leaves_the_callers_warnings_alone():
+    import warnings
+
+    before = list(warnings.filters)
+    load_image(encoded(Image.fromarray(gradient()), "PNG"))
+    assert warnings.filters == before
+
+
+def test_a_crop_from_a_strip_that_opencv_cannot_warp_whole():
+    strip = np.zeros((100, 40_000, 3), np.uint8)
+    strip[40:60, 35_000:35_020] = 255
+    crop = warp(strip, crop_matrix((34_980, 20, 35_040, 80), 64), 64)
+    assert crop[20:50, 20:44].max() == 255 and crop[0, 0].max() == 0
+
+
 def test_too_many_pixels_are_refused_before_they_are_decoded():
-    bomb = encoded(Image.new("1", (20_000, 20_000)), "PNG")
-    with pytest.raises(InputError, match="megapixels"):
-        load_image(bomb)
+    for side in (10_001, 20_000):
+        bomb = encoded(Image.new("1", (side, side)), "PNG")
+        with pytest.raises(InputError, match="limit is 100 megapixels"):
+            load_image(bomb)
 
 
 BOXES = st.tuples(st.floats(-50, 250), st.floats(-50, 250), st.floats(10, 200), st.floats(10, 200))
@@ -153,11 +186,20 @@ def test_warp_samples_the_right_place_at_every_scale(scale):
 
 
 @pytest.mark.parametrize(
-    "box",
-    [(0, 0, 0, 10), (5, 5, 1, 1), (0, 0, float("nan"), 4), (500, 0, 600, 90), (0, 0, 9000, 10), "abcd", (1, 2), 7],
+    ("box", "message"),
+    [
+        ((0, 0, 0, 10), "is empty"),
+        ((5, 5, 1, 1), "is empty"),
+        ((0, 0, float("nan"), 4), "is empty"),
+        ((500, 0, 600, 90), "lies outside"),
+        ((0, 0, 9000, 10), "lies outside"),
+        ("abcd", "four numbers"),
+        ((1, 2), "four numbers"),
+        (7, "four numbers"),
+    ],
 )
-def test_impossible_boxes_are_refused(box):
-    with pytest.raises(InputError, match="box"):
+def test_impossible_boxes_are_refused(box, message):
+    with pytest.raises(InputError, match=message):
         check_box(box, gradient())
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from faceinsight.models.config import FaceInsightConfig
+from faceinsight.models.data.augment import cutout
 from faceinsight.models.data.portraits import read_portraits
 from faceinsight.models.data.synthetic import generate
 from faceinsight.models.faceinsight import FaceInsightModel
@@ -92,13 +93,9 @@ def test_label_weights_balance_the_two_values():
     assert positive[0] * 1 == pytest.approx(float(negative[0]) * 3)
 
 
-class FakePrompter:
-    stop_id = 1
-
-
 def test_packed_exchanges_see_their_prefix_and_themselves_only():
     sequences = [([10, 11], [([20, 21], [30, 1]), ([22], [31, 32, 1])])]
-    packed = pack(sequences, FakePrompter())
+    packed = pack(sequences)
     assert packed["ids"][0].tolist() == [10, 11, 20, 21, 30, 22, 31, 32]
     assert packed["positions"][0].tolist() == [0, 1, 2, 3, 4, 2, 3, 4]
     assert packed["targets"][0].tolist() == [-100, -100, -100, 30, 1, 31, 32, 1]
@@ -114,7 +111,7 @@ def test_packing_equals_asking_one_at_a_time():
     rng = random.Random(0)
     prefix = [rng.randrange(5, 1000) for _ in range(7)]
     pairs = [([9, 8, 7], [50, 51, 1]), ([6, 5], [52, 1])]
-    packed = pack([(prefix, pairs)], FakePrompter())
+    packed = pack([(prefix, pairs)])
     visual = torch.zeros(1, 1, model.language.width)
     bias = torch.zeros(packed["mask"].shape).masked_fill(~packed["mask"], -1e9)
     with torch.no_grad():
@@ -168,6 +165,77 @@ def test_portraits_reader_skips_and_reports(tmp_path):
     assert (found.masks[0] == 255).all()
     with pytest.raises(InputError, match="split 'val'"):
         read_portraits(tmp_path, "val")
+
+
+@pytest.mark.parametrize("mask", [np.zeros((100, 100), np.uint8), np.zeros((224, 224, 3), np.uint8)])
+def test_a_mask_that_does_not_fit_is_reported(tmp_path, mask):
+    import cv2
+
+    for name, content in (("images", np.zeros((224, 224, 3), np.uint8)), ("masks", mask)):
+        (tmp_path / name).mkdir()
+        cv2.imwrite(str(tmp_path / name / "a.png"), content)
+    (tmp_path / "labels.csv").write_text("file,split\na.png,train\n")
+    with pytest.raises(InputError, match="skipped: 1"):
+        read_portraits(tmp_path, "train")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[stage.visoin]\nsteps = 2\n", "visoin"),
+        ("[stage.vision]\nsteps = 2\nbacth = 4\n", "bacth"),
+        ("[stage.vision]\nsteps = '3'\n", "steps must be of type int"),
+        ("[stage.vision]\nsteps = 2\nvalidate_every = 0\n", "validate_every is 0"),
+        ("[stage.vision]\nsteps = 2\nfaces = 4\n", "faces"),
+        ("seed = 1\n", "stage"),
+    ],
+)
+def test_a_typo_in_a_recipe_is_found_before_anything_is_trained(tmp_path, text, message):
+    (tmp_path / "bad.toml").write_text(text)
+    with pytest.raises(InputError, match=message):
+        Recipe.load(tmp_path / "bad.toml")
+
+
+def test_a_checkpoint_of_another_model_is_refused(tmp_path):
+    toy(tmp_path)
+    with pytest.raises(InputError, match="another model"):
+        fit("toy", nn.Linear(2, 2), None, None, SCHEDULE, tmp_path)
+    (tmp_path / "toy.last.pt").write_bytes(b"junk")
+    with pytest.raises(InputError, match="damaged"):
+        toy(tmp_path)
+
+
+def test_a_gradient_that_is_not_finite_is_never_saved(tmp_path):
+    """The loss itself is finite: sqrt at 0."""
+    net = nn.Linear(1, 1, bias=False)
+    nn.init.zeros_(net.weight)
+
+    def loss(item):
+        return net(item["x"]).abs().sqrt().mean(), {}
+
+    with pytest.raises(DivergedError, match="no checkpoint yet"):
+        fit("toy", net, lambda step: {"x": torch.ones(1, 1)}, loss, SCHEDULE, tmp_path)
+
+
+def test_a_label_that_is_never_known_costs_nothing():
+    targets = np.array([[1.0, np.nan], [0.0, np.nan]], np.float32)
+    loss = attribute_loss(torch.zeros(2, 2), torch.from_numpy(targets), label_weights(targets))
+    assert torch.isfinite(loss)
+    assert attribute_loss(torch.zeros(2, 2), torch.full((2, 2), float("nan")), label_weights(targets)) == 0
+
+
+def test_both_crops_of_a_face_are_covered_in_the_same_place():
+    grey = np.full((224, 224, 3), 200, np.uint8)
+    grey[::2] = 60
+    for seed in range(20):
+        small, large = (
+            cutout(np.ascontiguousarray(grey[:size, :size]), np.random.default_rng(seed)) for size in (96, 192)
+        )
+        # covered pixels are the mean of the two stripes
+        places = [np.argwhere((crop > 100) & (crop < 160)) / len(crop) for crop in (small, large)]
+        assert (len(places[0]) == 0) == (len(places[1]) == 0)
+        if len(places[0]):
+            assert np.abs(places[0].min(0) - places[1].min(0)).max() < 0.05
 
 
 def test_recipes_name_what_is_wrong(tmp_path):

@@ -77,10 +77,14 @@ def photographic(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def cutout(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Covers one random rectangle with its mean colour in half of the images (in place)."""
-    if rng.random() < 0.5:
+    """Covers one random rectangle with its mean colour in half of the images (in place).
+
+    The same place for crops of all sizes: the draws are shares of the side.
+    """
+    covered, height, width, y, x = rng.random(5)
+    if covered < 0.5:
         size = pixels.shape[0]
-        height, width = rng.integers(size // 8, size // 3, 2)
-        y, x = rng.integers(0, size - height), rng.integers(0, size - width)
+        height, width = (round(size * (1 / 8 + share * (1 / 3 - 1 / 8))) for share in (height, width))
+        y, x = round(y * (size - height)), round(x * (size - width))
         pixels[y : y + height, x : x + width] = pixels.mean((0, 1))
     return pixels

@@ -11,7 +11,7 @@ import numpy as np
 
 from faceinsight.runtime.errors import InputError
 from faceinsight.runtime.image import load_image
-from faceinsight.runtime.labels import FLAGS, GROUPS, IGNORE, NAMES, assignment_from_labels
+from faceinsight.runtime.labels import FLAGS, GROUPS, IGNORE, NAMES, PARSE_CLASSES, assignment_from_labels
 
 
 @dataclass(frozen=True)
@@ -32,26 +32,21 @@ class Portraits:
 
 
 def read_portraits(directory: str | Path, split: str, limit: int | None = None) -> Portraits:
-    """Reads one split ("train" or "val"). Unreadable images are skipped and reported in `skipped`.
+    """Reads one split ("train" or "val"). Unreadable images and masks that do not fit are skipped and reported.
 
-    Raises InputError when labels.csv is missing or the split is empty.
+    Raises InputError when labels.csv is missing or damaged, or nothing of the split is left.
     """
     directory = Path(directory)
-    table = directory / "labels.csv"
-    if not table.is_file():
-        raise InputError(f"{directory} is not a data folder: labels.csv is missing (see models/data/portraits.py)")
-    with table.open(encoding="utf-8") as file:
-        rows = [row for row in csv.DictReader(file) if row.get("split") == split][:limit]
     images, masks, labels, files, skipped = [], [], [], [], {}
-    for row in rows:
+    for row in read_rows(directory, split, limit):
         try:
             image = load_image(directory / "images" / row["file"])
+            mask = _mask(directory / "masks" / Path(row["file"]).with_suffix(".png"), image.shape[:2])
         except InputError as error:
             skipped[row["file"]] = str(error)
             continue
-        mask = cv2.imread(str(directory / "masks" / Path(row["file"]).with_suffix(".png")), cv2.IMREAD_UNCHANGED)
         images.append(image)
-        masks.append(np.full(image.shape[:2], IGNORE, np.uint8) if mask is None else mask)
+        masks.append(mask)
         labels.append(row_labels(row))
         files.append(row["file"])
     if not images:
@@ -59,10 +54,52 @@ def read_portraits(directory: str | Path, split: str, limit: int | None = None) 
     return Portraits(images, masks, targets(labels), labels, files, skipped)
 
 
+def read_rows(directory: str | Path, split: str, limit: int | None = None) -> list[dict[str, str]]:
+    """The rows of one split of labels.csv, every cell checked; columns may be missing (not known), not wrong.
+
+    Raises InputError naming the row, the cell and what it may hold.
+    """
+    table = Path(directory) / "labels.csv"
+    if not table.is_file():
+        raise InputError(f"{directory} is not a data folder: labels.csv is missing (see models/data/portraits.py)")
+    try:
+        with table.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file)
+            missing = {"file", "split"} - set(reader.fieldnames or ())
+            if missing:
+                raise InputError(f"{table} has no column {' and '.join(sorted(missing))}")
+            rows = [row for row in reader if row["split"] == split][:limit]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{table} is not a CSV file in UTF-8: {error}") from error
+    if not rows:
+        raise InputError(f"{table} has no row in split {split!r}")
+    for row in rows:
+        for label in (*GROUPS, *FLAGS):
+            allowed = ("", *GROUPS.get(label, ("0", "1")))
+            if (row.get(label) or "") not in allowed:
+                raise InputError(
+                    f"{table}, row of {row['file']}: {label} is {row[label]!r}; use {', '.join(allowed[1:])} or nothing"
+                )
+    return rows
+
+
+def _mask(path: Path, shape: tuple[int, int]) -> np.ndarray:
+    """The parse map of an image of `shape`, all unknown if there is no file. Raises InputError when it does not fit."""
+    if not path.is_file():
+        return np.full(shape, IGNORE, np.uint8)
+    mask = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    if mask is None or mask.dtype != np.uint8 or mask.shape != shape:
+        found = "unreadable" if mask is None else f"{mask.dtype} {mask.shape}"
+        raise InputError(f"{path} is {found}; a parse map is grey, uint8, {shape} like its image")
+    if ((mask >= len(PARSE_CLASSES)) & (mask != IGNORE)).any():
+        raise InputError(f"{path} holds class {mask[mask != IGNORE].max()}; known are 0..{len(PARSE_CLASSES) - 1}, 255")
+    return mask
+
+
 def row_labels(row: dict[str, str]) -> dict[str, str | bool | None]:
     """One row of labels.csv as labels; a blank cell is None."""
     labels: dict[str, str | bool | None] = {label: row.get(label) or None for label in GROUPS}
-    return labels | {flag: None if row.get(flag, "") == "" else row[flag] == "1" for flag in FLAGS}
+    return labels | {flag: row[flag] == "1" if row.get(flag) else None for flag in FLAGS}
 
 
 def targets(labels: list[dict]) -> np.ndarray:

@@ -15,18 +15,13 @@ from __future__ import annotations
 
 import random
 import re
-import sys
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from faceinsight.runtime.labels import FLAGS, GROUPS, LABELS
 from faceinsight.runtime.prompt import FACT_NAMES
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 IDENTITY = "I describe faces; I do not identify people."
 OFF_TOPIC = "That is not something I can tell from a face; ask me about its attributes."
@@ -85,7 +80,7 @@ def answer_yes_no(labels: Mapping, label: str, value: str | bool | None = None, 
     for a flag True (also None) or False.
     """
     verdict = _holds(labels, label, True if value is None else value) != absent
-    return f"{'Yes' if verdict else 'No'}, {_state(labels, label)}."
+    return f"{'Yes' if verdict else 'No'}, {state(labels, label)}."
 
 
 def answer_what(labels: Mapping, topic: str) -> str:
@@ -107,7 +102,7 @@ def answer_what(labels: Mapping, topic: str) -> str:
         text = f"{he} is not bald, and {his} hairline is not receding"
     else:
         compound = {"baldness": "Receding_Hairline", "facial hair": "Facial_Hair"}
-        text = _state(labels, compound.get(topic, TOPICS[topic].labels[0]))
+        text = state(labels, compound.get(topic, TOPICS[topic].labels[0]))
     return text[0].upper() + text[1:] + "."
 
 
@@ -138,7 +133,7 @@ def _holds(labels: Mapping, label: str, value: str | bool) -> bool:
     return bool(labels[label]) == value
 
 
-def _state(labels: Mapping, label: str) -> str:
+def state(labels: Mapping, label: str) -> str:
     """The canonical sentence for the true value of a label, without capital and full stop."""
     he, his = _pronouns(labels)
     rest = "remaining " if labels["Bald"] else ""
@@ -340,7 +335,7 @@ WRITTEN_SHARE = 0.45
 _CHOICE = re.compile(r"<([^<>]*\|[^<>]*)>")
 _AGREEMENT = {
     "is": "are", "isn't": "aren't", "does": "do", "doesn't": "don't", "has": "have", "hasn't": "haven't",
-    "was": "were", "wears": "wear", "looks": "look", "shows": "show",
+    "was": "were", "wears": "wear", "looks": "look", "shows": "show", "sports": "sport", "owns": "own", "keeps": "keep",
 }  # fmt: skip
 
 
@@ -716,10 +711,9 @@ class _Clause:
     def ask(self, adverb: str = "") -> str:
         return " ".join(f"{self.aux} {self.subject} {adverb} {self.rest}".split())
 
-    def ask_not(self, rng: random.Random) -> str:
-        if self.aux in ("can", "am", "might") or rng.random() < 0.4:
-            return f"{self.aux} {self.subject} not {self.rest}"
-        return f"{self.aux}n't {self.subject} {self.rest}"
+    def ask_not(self) -> str:
+        # "is he not bald" is heard as either: only the contracted form asks whether he is
+        return self.ask() if self.aux in ("can", "am", "might") else f"{self.aux}n't {self.subject} {self.rest}"
 
     def tag(self) -> str:
         """Asks for agreement with the statement: "isn't she", "don't they"."""
@@ -826,7 +820,7 @@ def _ask_off_topic(labels: Mapping, rng: random.Random) -> tuple:
     return question, "other", OFF_TOPIC, ()
 
 
-KINDS = {_ask_yes_no: 62, _ask_what: 18, _ask_describe: 6, _ask_identity: 5, _ask_off_topic: 9}
+KINDS = {_ask_yes_no: 62, _ask_what: 18, _ask_describe: 7, _ask_identity: 5, _ask_off_topic: 9}
 """Maker of a question -> its share in percent."""
 
 
@@ -850,7 +844,7 @@ def _yes_no_question(concept: Mapping, label: str, gender: str, absent: bool, rn
     clause = _clause(_expand(form, rng), subject, **words)
     if absent:
         return _expand(rng.choice(TRUTH), rng).format(c=clause.state_not())
-    return clause.ask_not(rng) if category != "none" and rng.random() < 0.09 else _wrap(clause, rng)
+    return clause.ask_not() if category != "none" and rng.random() < 0.09 else _wrap(clause, rng)
 
 
 def _written_question(label: str, value: str | bool, gender: str, rng: random.Random) -> str:
@@ -1022,6 +1016,8 @@ def _surface(text: str, rng: random.Random) -> str:
         text = f"{_expand(rng.choice(SLOTS['opener']), rng)}, {text}"
     if rng.random() < 0.15 and not re.search("[,:]| in th| here| please", text):
         text = f"{text} {_expand(rng.choice(SLOTS['closer']), rng)}".replace(" ,", ",")
+    if rng.random() < 0.02:
+        text += rng.choice((" 🙂", " 😀", " …", " thx", " pls", "!", " :)", " — thanks", ' "'))
     if rng.random() < 0.03:
         text = _typo(text, rng)
     elif rng.random() < 0.04:

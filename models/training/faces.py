@@ -52,10 +52,10 @@ class FaceBatches:
 
     def _crop(self, image, mask, matrix, mirrored: bool, size: int, seed: int):
         """One augmented crop; the same seed changes crops of other sizes alike."""
-        rng = np.random.default_rng(seed)
         crop, parse_map = crop_pair(image, mask, matrix, mirrored, size)
-        crop = photographic(crop, rng)
-        return (cutout(crop, rng) if self.occlude else crop), parse_map
+        crop = photographic(crop, np.random.default_rng(seed))
+        # a stream of its own: noise takes as many draws as there are pixels
+        return (cutout(crop, np.random.default_rng((seed, 1))) if self.occlude else crop), parse_map
 
     def _real(self, step: int, count: int):
         if count == 0:

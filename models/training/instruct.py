@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from faceinsight.models.data.questions import exchanges
+from faceinsight.models.data.questions import exchange
 from faceinsight.models.data.synthetic import sample_labels
 from faceinsight.models.faceinsight import FaceInsightModel
 from faceinsight.runtime.labels import NAMES, labels_from_assignment
@@ -28,10 +28,11 @@ from .trainer import Schedule, fit
 
 @dataclass(frozen=True)
 class Instruction:
-    """exchanges: questions a sequence. invented: share of faces whose facts are random (the facts decide, so the
-    model must read them). blind: share without facts, answered from the visual tokens alone."""
+    """tokens: most in a sequence, filled with exchanges about one face. invented: share of faces whose facts are
+    random (the facts decide, so the model must read them). blind: share without facts, answered from the visual tokens
+    alone. faces: how many are encoded to speak of."""
 
-    exchanges: int = 6
+    tokens: int = 232
     invented: float = 0.5
     blind: float = 0.15
     faces: int = 6000
@@ -83,7 +84,7 @@ class ExchangeBatches:
         rng = random.Random(f"{self.seed}/{step}")
         draw = np.random.default_rng((self.seed, 3, step))
         if self.subjects is None:
-            return pack([self._sequence(sample_labels(draw), 0, rng) for _ in range(self.batch)], self.prompter)
+            return pack([self._sequence(sample_labels(draw), 0, rng) for _ in range(self.batch)])
         chosen = [rng.randrange(len(self.subjects.labels)) for _ in range(self.batch)]
         count = self.subjects.features.shape[1] + self.subjects.parts.shape[1]
         sequences = []
@@ -91,7 +92,7 @@ class ExchangeBatches:
             kind = rng.random()
             labels = sample_labels(draw) if kind < self.settings.invented else self.subjects.labels[index]
             sequences.append(self._sequence(labels, count, rng, blind=kind > 1 - self.settings.blind))
-        return pack(sequences, self.prompter) | {
+        return pack(sequences) | {
             "features": self.subjects.features[chosen],
             "parts": self.subjects.parts[chosen],
         }
@@ -99,14 +100,18 @@ class ExchangeBatches:
     def _sequence(self, labels: dict, visual_count: int, rng: random.Random, blind: bool = False):
         """(prefix ids, [(question ids, answer ids)])"""
         prefix = self.prompter.prefix({} if blind else labels, visual_count)
-        pairs = []
-        for item in exchanges(labels, rng, self.settings.exchanges):
+        pairs, length = [], len(prefix)
+        while True:
+            item = exchange(labels, rng)
+            question = self.prompter.question(item.question, 200)
             answer = self.prompter.answer(item.reading, item.answer)
-            pairs.append((self.prompter.question(item.question, 200), answer))
-        return prefix, pairs
+            length += len(question) + len(answer) - 1
+            if pairs and length > self.settings.tokens:
+                return prefix, pairs
+            pairs.append((question, answer))
 
 
-def pack(sequences, prompter: Prompter) -> dict[str, Tensor]:
+def pack(sequences) -> dict[str, Tensor]:
     """ids [B, T], positions [B, T], mask [B, 1, T, T] bool (True: may be seen), targets [B, T] (-100: no loss).
 
     targets[t] is the token that follows position t inside of an answer.
@@ -171,25 +176,26 @@ def train_language(
 ) -> None:
     """Teaches a small language model from scratch to read facts and questions (one that comes with weights needs it
     not). Text alone, no visual tokens."""
-    _train("language", model, prompter, None, settings, schedule, out)
+    _train("language", model, prompter, None, None, settings, schedule, out)
 
 
 def train_instruct(
     model: FaceInsightModel,
     prompter: Prompter,
     people: Subjects,
+    held_out: Subjects,
     settings: Instruction,
     schedule: Schedule,
     out: Path,
 ) -> None:
     """Next-token loss on the answers; everything but projectors and language model stays as it is."""
-    _train("instruct", model, prompter, people, settings, schedule, out)
+    _train("instruct", model, prompter, people, held_out, settings, schedule, out)
 
 
-def _train(stage: str, model, prompter, people, settings, schedule, out) -> None:
+def _train(stage: str, model, prompter, people, held_out, settings, schedule, out) -> None:
     speaker = Speaker(model)
     batches = ExchangeBatches(people, prompter, schedule.batch, settings, schedule.seed)
-    held_out = ExchangeBatches(people, prompter, 48, settings, schedule.seed + 1000)
+    checked = ExchangeBatches(held_out, prompter, 48, settings, schedule.seed + 1000)
 
     def loss(batch):
         logits, targets = speaker(batch)
@@ -197,7 +203,7 @@ def _train(stage: str, model, prompter, people, settings, schedule, out) -> None
 
     @torch.no_grad()
     def validate():
-        logits, targets = speaker(held_out(0))
+        logits, targets = speaker(checked(0))
         return {
             "token_accuracy": round(float((logits.argmax(-1) == targets).float().mean()), 4),
             "val_loss": round(float(F.cross_entropy(logits.float(), targets)), 4),

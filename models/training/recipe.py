@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ctypes
 import dataclasses
+import json
 import sys
+import tomllib
 from pathlib import Path
 
 import torch
@@ -18,14 +20,9 @@ from faceinsight.runtime.errors import InputError
 from faceinsight.runtime.prompt import Prompter, PromptTemplate
 
 from . import stages
-from .gallery import encode_faces
+from .gallery import encode_faces, encode_nominal
 from .instruct import Instruction, subjects, train_instruct, train_language
 from .trainer import Schedule
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 RECIPES = Path(__file__).with_name("recipes")
 STAGES = ("language", "vision", "parser", "alignment", "instruct")
@@ -37,7 +34,17 @@ class Stage:
 
     schedule: Schedule
     synthetic: float = 0.0
-    options: dict = dataclasses.field(default_factory=dict)
+    options: Alignment | Instruction | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Alignment:
+    """faces: how many the frozen encoders see, once."""
+
+    faces: int = 6000
+
+
+_OPTIONS = {"language": Instruction, "alignment": Alignment, "instruct": Instruction}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,23 +65,40 @@ class Recipe:
             raise InputError(f"no such recipe: {name}; give a .toml file or one of: {known}")
         try:
             data = tomllib.loads(path.read_text(encoding="utf-8"))
-            tables = {stage: dict(data["stage"][stage]) for stage in STAGES if stage in data["stage"]}
-            return cls(data.get("seed", 0), {stage: _stage(table) for stage, table in tables.items()})
-        except (tomllib.TOMLDecodeError, KeyError, TypeError) as error:
+            tables = data["stage"]
+            unknown = set(tables) - set(STAGES)
+            if unknown or not tables:
+                raise TypeError(f"unknown stage {', '.join(sorted(unknown)) or '(none given)'}; known: {STAGES}")
+            stages = {name: _stage(name, dict(tables[name])) for name in STAGES if name in tables}
+            return cls(data.get("seed", 0), stages)
+        except (tomllib.TOMLDecodeError, KeyError, TypeError, ValueError) as error:
             raise InputError(f"{path} is not a usable recipe: {error}") from error
 
 
-def _stage(table: dict) -> Stage:
-    known = {f.name for f in dataclasses.fields(Schedule)}
-    schedule = Schedule(**{k: table.pop(k) for k in list(table) if k in known})
-    return Stage(schedule, table.pop("synthetic", 0.0), table)
+def _stage(name: str, table: dict) -> Stage:
+    """Raises TypeError for a key that the stage does not know or a value of another type, ValueError below zero."""
+    synthetic = table.pop("synthetic", 0.0)
+    options = _OPTIONS.get(name)
+    wanted = {f.name: f.type for kind in filter(None, (Schedule, options)) for f in dataclasses.fields(kind)}
+    for key, value in table.items():
+        if key not in wanted:
+            raise TypeError(f"stage {name} has no setting {key!r}; known: {', '.join(sorted(wanted))}")
+        kinds = {"int": (int,), "float": (int, float), "bool": (bool,)}[wanted[key]]
+        if type(value) not in kinds:
+            raise TypeError(f"stage {name}: {key} must be of type {wanted[key]}, not {value!r}")
+        if value < 0 or (value == 0 and key in ("steps", "batch", "accumulate", "validate_every", "checkpoint_every")):
+            raise ValueError(f"stage {name}: {key} is {value}")
+    own = {f.name for f in dataclasses.fields(Schedule)}
+    schedule = Schedule(**{key: value for key, value in table.items() if key in own})
+    return Stage(schedule, synthetic, options and options(**{k: v for k, v in table.items() if k not in own}))
 
 
 def train(recipe: Recipe, config: FaceInsightConfig, data: str | Path, out: str | Path, threads: int = 0) -> Path:
     """Trains a model from scratch (or from the backbones its config names) and saves it to `out/model`.
 
     data: a folder in our own format (models/data/portraits.py), or "synthetic" for rendered faces only.
-    Checkpoints and logs lie in `out`; running again continues there.
+    Checkpoints and logs lie in `out`; running again continues there. Raises InputError if `out` was begun with another
+    recipe, config or data.
     """
     import cv2
 
@@ -84,6 +108,7 @@ def train(recipe: Recipe, config: FaceInsightConfig, data: str | Path, out: str 
         torch.set_num_threads(threads)
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
+    _same_run(recipe, config, data, out)
     train_set, val_set = (None, None) if str(data) == "synthetic" else _read(data)
     torch.manual_seed(recipe.seed)
     model = FaceInsightModel(config)
@@ -107,8 +132,26 @@ def _keep_freed_memory() -> None:
         libc.mallopt(top_pad, 256 << 20)
 
 
+def _same_run(recipe: Recipe, config: FaceInsightConfig, data: str | Path, out: Path) -> None:
+    """Notes in `out/run.json` what is trained there; raises InputError when that was something else."""
+    path = out / "run.json"
+    about = {"recipe": dataclasses.asdict(recipe), "config": dataclasses.asdict(config), "data": str(data)}
+    about = json.loads(json.dumps(about))
+    if not path.is_file():
+        path.write_text(json.dumps(about, indent=1), encoding="utf-8")
+        return
+    begun = json.loads(path.read_text(encoding="utf-8"))
+    changed = [name for name in about if begun.get(name) != about[name]]
+    if changed:
+        raise InputError(f"{out} was begun with another {' and '.join(changed)}; give --out another folder")
+
+
 def _read(data: str | Path) -> tuple[Portraits, Portraits]:
-    return read_portraits(data, "train"), read_portraits(data, "val")
+    splits = read_portraits(data, "train"), read_portraits(data, "val")
+    for portraits in splits:
+        for file, reason in portraits.skipped.items():
+            print(f"skipped {file}: {reason}", file=sys.stderr)
+    return splits
 
 
 def _tokenizer(out: Path, template: PromptTemplate, vocab_size: int) -> str:
@@ -135,18 +178,18 @@ def _vision(model, stage, prompter, train_set, val_set, out):
 
 def _alignment(model, stage, prompter, train_set, val_set, out):
     stages.set_text_features(model, prompter.encode)
-    faces = stage.options.get("faces", 6000)
-    stages.train_alignment(model, train_set, val_set, stage.schedule, stage.synthetic, faces, out)
+    stages.train_alignment(model, train_set, val_set, stage.schedule, stage.synthetic, stage.options.faces, out)
 
 
 def _language(model, stage, prompter, train_set, val_set, out):
-    train_language(model, prompter, Instruction(**stage.options), stage.schedule, out)
+    train_language(model, prompter, stage.options, stage.schedule, out)
 
 
 def _instruct(model, stage, prompter, train_set, val_set, out):
-    settings = Instruction(**stage.options)
-    gallery = encode_faces(model, train_set, settings.faces, stage.synthetic, stage.schedule.seed + 1, occlude=False)
-    train_instruct(model, prompter, subjects(model, gallery), settings, stage.schedule, out)
+    count, seed = stage.options.faces, stage.schedule.seed + 1
+    people = subjects(model, encode_faces(model, train_set, count, stage.synthetic, seed, occlude=False))
+    held_out = subjects(model, encode_nominal(model, val_set)) if val_set else people
+    train_instruct(model, prompter, people, held_out, stage.options, stage.schedule, out)
 
 
 _STAGES = {"language": _language, "parser": _parser, "vision": _vision, "alignment": _alignment, "instruct": _instruct}

@@ -1,4 +1,4 @@
-"""The stages of training, in order: parser, vision, alignment, instruct. Each is a loss, a batch and what it trains."""
+"""The stages that train what sees: vision, parser, alignment. Each is a loss, a batch and what it trains."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from faceinsight.models.attributes import AttributeHead
-from faceinsight.models.data.portraits import Portraits
+from faceinsight.models.data.portraits import Portraits, targets
+from faceinsight.models.data.synthetic import sample_labels
 from faceinsight.models.faceinsight import FaceInsightModel
 from faceinsight.models.parser import FaceParser
 from faceinsight.models.vision import VisionEncoder
@@ -24,10 +25,12 @@ from .trainer import Schedule, fit
 def label_weights(targets: np.ndarray, cap: float = 8.0) -> tuple[Tensor, Tensor]:
     """Weights that give the two values of each label the same say, at most `cap`. targets: [n, L], NaN unknown.
 
-    Returns (weight where 1, weight where 0), each [L]. With them the head's probabilities are those under equal
-    priors, which is what balanced accuracy rewards.
+    Returns (weight where 1, weight where 0), each [L]; 1 for a label that is never known. With them the head's
+    probabilities are those under equal priors, which is what balanced accuracy rewards.
     """
-    positive = np.nanmean(targets, axis=0).clip(1e-3, 1 - 1e-3)
+    known = ~np.isnan(targets)
+    positive = np.where(known, targets, 0).sum(0) / known.sum(0).clip(1)
+    positive = np.where(known.any(0), positive, 0.5).clip(1e-3, 1 - 1e-3)
     return tuple(
         torch.from_numpy(np.minimum(0.5 / share, cap).astype(np.float32)) for share in (positive, 1 - positive)
     )
@@ -40,7 +43,7 @@ def attribute_loss(logits: Tensor, targets: Tensor, weights: tuple[Tensor, Tenso
     weight = torch.lerp(weights[1], weights[0], wanted) * known
     wanted = wanted * (1 - 2 * smoothing) + smoothing
     loss = F.binary_cross_entropy_with_logits(logits.float(), wanted, reduction="none")
-    return (loss * weight).sum() / known.sum()
+    return (loss * weight).sum() / known.sum().clamp(min=1)
 
 
 def balanced_accuracy(logits: Tensor, targets: np.ndarray) -> dict[str, float]:
@@ -97,6 +100,16 @@ def intersection_over_union(predicted: np.ndarray, wanted: np.ndarray) -> dict[s
     return scores
 
 
+def _prior(train: Portraits | None, synthetic: float, count: int = 4000) -> np.ndarray:
+    """[n, L] targets in the proportions of a mix of real and rendered faces."""
+    rng = np.random.default_rng(0)
+    rendered = count if train is None else round(count * synthetic)
+    mix = [targets([sample_labels(rng) for _ in range(rendered)])] if rendered else []
+    if train is not None:
+        mix.append(train.targets[rng.integers(len(train.targets), size=count - rendered)])
+    return np.concatenate(mix)
+
+
 class VisionLearner(nn.Module):
     """Vision encoder and attribute head without the parse map: what a small encoder is first trained with."""
 
@@ -118,10 +131,10 @@ def train_vision(
     out: Path,
     size: int,
 ) -> None:
-    """Trains a vision encoder from scratch on the attributes (skipped for one that comes with weights)."""
+    """Trains a vision encoder from scratch on the attributes (leave the stage out for one that comes with weights)."""
     learner = VisionLearner(vision, head)
     batches = FaceBatches(train, schedule.batch, size, synthetic, schedule.seed)
-    weights = label_weights(batches(0)["targets"].numpy() if train is None else train.targets)
+    weights = label_weights(_prior(train, synthetic))
     held_out = nominal_pixels(val, size)[0] if val else None
     batches = Mixup(batches)
 
@@ -162,7 +175,7 @@ def train_alignment(
     gallery = encode_faces(model, train, faces, synthetic, schedule.seed + 7, occlude=True)
     held_out = encode_nominal(model, val) if val else None
     learner = AlignmentLearner(model)
-    weights = label_weights((gallery.targets if train is None else torch.from_numpy(train.targets)).numpy())
+    weights = label_weights(gallery.targets.numpy())
 
     def batch(step):
         chosen = torch.from_numpy(

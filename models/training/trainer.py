@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from faceinsight.runtime.errors import FaceInsightError
+from faceinsight.runtime.errors import FaceInsightError, InputError
 from faceinsight.runtime.progress import ProgressBar
 
 
@@ -33,8 +33,7 @@ class Schedule:
 
     ema: decay of the averaged weights, which are what validation sees and what a finished run leaves in the model.
     accumulate: batches summed into one optimiser step. bf16: autocast of the forward pass, where the device computes
-    in bfloat16 (a CPU that only emulates it is 6 times slower with it). compile: torch.compile the forward pass, a
-    quarter faster on a CPU; needs a C++ compiler.
+    in bfloat16 (a CPU that only emulates it is 6 times slower with it).
     """
 
     steps: int
@@ -45,7 +44,6 @@ class Schedule:
     ema: float = 0.998
     accumulate: int = 1
     bf16: bool = True
-    compile: bool = False
     clip: float = 1.0
     seed: int = 0
     validate_every: int = 500
@@ -73,13 +71,12 @@ def fit(
 
     stage: names the checkpoint `out/<stage>.last.pt` and the log `out/<stage>.jsonl`. An unfinished checkpoint there
     is resumed, a finished one is loaded and training is skipped. stop_after: end early after that step, checkpoint
-    written, as a kill would (for tests). Raises DivergedError when the loss is not finite.
+    written, as a kill would (for tests). Raises DivergedError when loss or gradient is not finite, InputError for a
+    checkpoint that cannot be resumed.
     """
     out.mkdir(parents=True, exist_ok=True)
     checkpoint = out / f"{stage}.last.pt"
     module.to(device)
-    if schedule.compile:
-        module.compile()
     bf16 = schedule.bf16 and _has_bfloat16(device)
     trained = {name: p for name, p in module.named_parameters() if p.requires_grad}
     decayed = [p for p in trained.values() if p.ndim > 1]
@@ -93,12 +90,18 @@ def fit(
     average = Average(module, schedule.ema)
     start = 0
     if checkpoint.is_file():
-        state = torch.load(checkpoint, map_location=device, weights_only=True)
-        module.load_state_dict(state["module"])
-        average.load(state["average"])
-        start = state["step"]
-        if start < schedule.steps:
-            optimizer.load_state_dict(state["optimizer"])
+        try:
+            state = torch.load(checkpoint, map_location=device, weights_only=True)
+            module.load_state_dict(state["module"])
+            average.load(state["average"])
+            start = state["step"]
+            if start < schedule.steps:
+                optimizer.load_state_dict(state["optimizer"])
+        except Exception as error:
+            reason = str(error).splitlines()[0]
+            raise InputError(
+                f"{checkpoint} is damaged or of another model ({reason}); delete it, or train into another folder"
+            ) from error
 
     def save(step: int) -> None:
         _atomic_save(
@@ -116,25 +119,28 @@ def fit(
     with ProgressBar(stage, schedule.steps, start) as advance:
         for step, items in _prefetched(batch, start * schedule.accumulate, schedule):
             module.train()
+            torch.manual_seed(schedule.seed * 1_000_003 + step)  # dropout, too, depends on the step alone
             for group in optimizer.param_groups:
                 group["lr"] = schedule.rate_at(step)
-            metrics: dict[str, float] = {}
+            total, metrics = 0.0, {}
             for item in items:
                 item = {k: v.to(device, non_blocking=True) for k, v in item.items()}
                 with torch.autocast(device.split(":")[0], torch.bfloat16, enabled=bf16):
                     value, metrics = loss(item)
                 (value / len(items)).backward()
-            if not math.isfinite(float(value.detach())):
+                total += float(value.detach()) / len(items)
+            norm = float(torch.nn.utils.clip_grad_norm_(trained.values(), schedule.clip))
+            if not (math.isfinite(total) and math.isfinite(norm)):
+                last = f"the last good checkpoint is {checkpoint}" if checkpoint.is_file() else "no checkpoint yet"
                 raise DivergedError(
-                    f"stage {stage}: the loss is {float(value.detach())} at step {step}; lower the learning rate "
-                    f"(now {schedule.rate}) or look at the batch; the last good checkpoint is {checkpoint}"
+                    f"stage {stage}: at step {step} the loss is {total} and the gradient's norm {norm}; lower the "
+                    f"learning rate (now {schedule.rate}) or look at the batch; {last}"
                 )
-            torch.nn.utils.clip_grad_norm_(trained.values(), schedule.clip)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
             average.update(module, step)
             done = step + 1
-            record = {"step": done, "loss": round(float(value.detach()), 5)} | metrics
+            record = {"step": done, "loss": round(total, 5)} | metrics
             last = done == schedule.steps
             validated = validate is not None and (done % schedule.validate_every == 0 or last)
             if validated:
