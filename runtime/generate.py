@@ -114,7 +114,6 @@ class Decoder:
         """
         rng = np.random.default_rng(sampling.seed) if sampling.temperature > 0 else None
         shown = self.answer_id is None
-        forced: list[int] = []
         with cache.lock:
             cache.turn += 1
             turn = cache.turn
@@ -130,28 +129,32 @@ class Decoder:
                 token = self.answer_id  # whatever it made of the question, it has to answer now
             if token == self.stop_id:
                 break
-            if shown:
+            said = [token]
+            unread = [token]
+            if not shown:
+                usage.reading.append(token)
+                shown = token == self.answer_id
+                # the opening is known before the model has read it, so it is said at once and read in one step
+                said = opening(usage.reading[:-1]) if shown else []
+                unread = [token, *said]
+            for known in said:
                 if not usage.tokens:
                     started = time.perf_counter()
                     usage.ttft_ms = (started - usage._start) * 1e3
                 usage.tokens += 1
                 usage.decode_ms = (time.perf_counter() - started) * 1e3
-                yield token
-            else:
-                usage.reading.append(token)
-                shown = token == self.answer_id
-                forced = opening(usage.reading[:-1]) if shown else []
-            if usage.tokens == sampling.max_tokens or position == self.shape.context:
+                yield known
+                if usage.tokens == sampling.max_tokens:
+                    return
+            if position + len(unread) > self.shape.context:
                 return
             with cache.lock:
                 if cache.turn != turn:
                     raise FaceInsightError(
                         "another question was asked about this face before this answer ended; ask again"
                     )
-                token = self._step(cache, [token], position, visual_tokens, sampling, rng if shown else None)
-            position += 1
-            if forced:
-                token = forced.pop(0)
+                token = self._step(cache, unread, position, visual_tokens, sampling, rng if shown else None)
+            position += len(unread)
         if not usage.tokens:
             usage.ttft_ms = (time.perf_counter() - usage._start) * 1e3
         usage.decode_ms = (time.perf_counter() - started) * 1e3

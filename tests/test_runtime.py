@@ -117,11 +117,12 @@ def test_the_second_question_reuses_the_prefix(model, astronaut):
         model.ask(fresh, questions[0])
         first = steps[0]
         steps.clear()
-        model.ask(fresh, questions[1])
+        model.ask(fresh, "Does the person have a beard?")
     finally:
         del engine.run_in_place
     assert steps[0] * 3 < first
-    assert set(steps[1:]) == {1}
+    # the reading's end and the verdict are read in one step, all else token by token
+    assert sorted(steps[1:])[-1] == 3 and sorted(steps[1:])[:-1] == [1] * (len(steps) - 2)
 
 
 def test_an_interrupted_answer_does_not_spoil_the_next(model, astronaut, face):

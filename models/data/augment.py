@@ -88,3 +88,93 @@ def cutout(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         y, x = round(y * (size - height)), round(x * (size - width))
         pixels[y : y + height, x : x + width] = pixels.mean((0, 1))
     return pixels
+
+
+def wear_glasses(
+    image: np.ndarray, parse_map: np.ndarray, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """The face and its parse map with eyeglasses drawn over the eyes; None where the parse map does not show both eyes.
+
+    image: HxWx3 uint8 RGB. parse_map: HxW uint8. Thin rims, half rims and rimless lenses are as frequent as thick
+    ones: they are what a model misses.
+    """
+    eyes = [np.argwhere(parse_map == PARSE_CLASSES.index(name)) for name in ("r_eye", "l_eye")]
+    if min(map(len, eyes)) < 4:
+        return None
+    right, left = (eye.mean(0)[::-1] for eye in eyes)
+    distance = float(np.linalg.norm(left - right))
+    x0, y0 = np.maximum((left + right) / 2 - 1.6 * distance, 0).astype(int)
+    part = np.s_[y0 : int(y0 + 3.2 * distance), x0 : int(x0 + 3.2 * distance)]
+    glasses = _Glasses(image[part].shape[:2], right - (x0, y0), left - (x0, y0), rng)
+    image, parse_map = image.copy(), parse_map.copy()
+    image[part] = glasses.over(image[part], _is_toned(image))
+    parse_map[part][glasses.covered] = PARSE_CLASSES.index("eye_g")
+    return image, parse_map
+
+
+def _is_toned(image: np.ndarray) -> bool:
+    """Whether a photograph has one hue only: grey or sepia."""
+    colours = image[::8, ::8].reshape(-1, 3).astype(np.float32)
+    return bool(np.ptp(colours - colours.mean(0), axis=1).mean() < 6)
+
+
+class _Glasses:
+    """One random pair between two eyes; all lengths in eye distances, then pixels."""
+
+    def __init__(self, shape: tuple[int, int], right: np.ndarray, left: np.ndarray, rng: np.random.Generator):
+        self.shape, self.rng = shape, rng
+        distance = float(np.linalg.norm(left - right))
+        along = (left - right) / distance
+        down = np.array([-along[1], along[0]])
+        middle = (left + right) / 2 + down * distance * rng.uniform(0, 0.1)
+
+        def place(x, y):
+            return middle + distance * (np.multiply.outer(x, along) + np.multiply.outer(y, down))
+
+        width, height, power = rng.uniform(0.3, 0.4), rng.uniform(0.2, 0.36), rng.choice((1.0, 0.8, 0.55))
+        gap = rng.uniform(0.47, 0.54)
+        turn = np.linspace(0, 2 * np.pi, 40)
+        x, y = (np.sign(f) * np.abs(f) ** power for f in (np.cos(turn), np.sin(turn)))  # power < 1: squarer
+        lenses = [place(side * gap + width * x, height * y) for side in (-1, 1)]
+        kind = rng.choice(("full", "half", "rimless"), p=(0.6, 0.2, 0.2))
+        rims = {"full": lenses, "half": [lens[19:] for lens in lenses], "rimless": []}[kind]
+        arc = np.linspace(-1, 1, 9)
+        bridge = place(arc * (gap - width), -0.06 - rng.uniform(0, 0.06) * (1 - arc**2))
+        ends = np.array([gap + width, gap + width + rng.uniform(0.1, 0.45)])
+        arms = [place(side * ends, np.array([-0.05, -0.1])) for side in (-1, 1)]
+        thickness = rng.choice((rng.uniform(0.012, 0.035), rng.uniform(0.035, 0.09)))
+        shine = place(rng.choice((-1, 1)) * gap + np.array([-0.1, 0.05]), np.array([-0.15, 0.12]))
+        inside = self.coverage(lenses)
+        self.frame = self.coverage([*rims, bridge, *arms], distance * thickness) * rng.uniform(0.45, 1)
+        self.edge = self.coverage(lenses, distance * 0.02) * (0 if kind == "full" else rng.uniform(0.15, 0.5))
+        self.glass = inside * rng.choice((0.0, rng.uniform(0, 0.12), rng.uniform(0.1, 0.4)), p=(0.5, 0.4, 0.1))
+        self.shine = self.coverage([shine], distance * rng.uniform(0.02, 0.1)) * 0.7 * (rng.random() < 0.25)
+        self.covered = np.maximum(inside, self.frame) > 0.4
+
+    def coverage(self, outlines: list[np.ndarray], thickness: float | None = None) -> np.ndarray:
+        """HxW share of each pixel that lines of `thickness` pixels cover, or that the outlines enclose (None)."""
+        fine = 4
+        canvas = np.zeros((self.shape[0] * fine, self.shape[1] * fine), np.uint8)
+        for outline in outlines:
+            points = np.rint((outline + 0.5) * fine).astype(np.int32)
+            if thickness is None:
+                cv2.fillPoly(canvas, [points], 255)
+            else:
+                cv2.polylines(canvas, [points], False, 255, max(1, round(thickness * fine)))
+        return cv2.resize(canvas, self.shape[::-1], interpolation=cv2.INTER_AREA).astype(np.float32) / 255
+
+    def over(self, image: np.ndarray, toned: bool) -> np.ndarray:
+        """Lays the pair over an image of `shape`. toned: the photograph has one hue, and so has the frame."""
+        colour = np.array(_FRAMES[self.rng.integers(len(_FRAMES))], np.float32)
+        if toned:
+            mean = image.reshape(-1, 3).mean(0)
+            colour = colour.mean() * mean / max(mean.mean(), 1)
+        worn = image.astype(np.float32)
+        lens = np.float32(self.rng.choice((30, 240)))
+        for cover, tone in ((self.glass, lens), (self.edge, 235), (self.frame, colour), (self.shine, 250)):
+            worn += (tone - worn) * cover[..., None]
+        return worn.clip(0, 255).astype(np.uint8)
+
+
+_FRAMES = ((18, 18, 20), (64, 40, 26), (190, 160, 90), (170, 172, 176), (110, 40, 40))
+"""RGB colours of frames."""

@@ -8,16 +8,26 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from faceinsight.models.data.augment import crop_pair, cutout, nominal_matrix, photographic, random_matrix
+from faceinsight.models.data.augment import (
+    crop_pair,
+    cutout,
+    nominal_matrix,
+    photographic,
+    random_matrix,
+    wear_glasses,
+)
 from faceinsight.models.data.portraits import Portraits, targets
+from faceinsight.runtime.labels import NAMES
+
+_EYEGLASSES = NAMES.index("Eyeglasses")
 
 
 @dataclass(frozen=True)
 class FaceBatches:
     """real: the portraits' train split, or None for synthetic faces only. synthetic: share of rendered faces, 0..1.
 
-    size: side of the crops in pixels. parser_size: also crop for the parser, at this side. Real faces are visited in
-    shuffled epochs.
+    size: side of the crops in pixels. parser_size: also crop for the parser, at this side. glasses: share of the real
+    faces without eyeglasses that get a drawn pair. Real faces are visited in shuffled epochs.
     """
 
     real: Portraits | None
@@ -27,6 +37,7 @@ class FaceBatches:
     seed: int = 0
     occlude: bool = True
     parser_size: int | None = None
+    glasses: float = 0.0
 
     def __call__(self, step: int) -> dict[str, Tensor]:
         """pixels [B, S, S, 3] uint8, parse_map [B, S, S] uint8 (255 unknown), targets [B, L] float32 (NaN unknown).
@@ -64,7 +75,13 @@ class FaceBatches:
         for position in range(step * count, (step + 1) * count):
             epoch, place = divmod(position, total)
             index = _shuffled(self.seed, epoch, total)[place]
-            yield self.real.images[index], self.real.masks[index], self.real.targets[index]
+            image, mask, target = self.real.images[index], self.real.masks[index], self.real.targets[index]
+            rng = np.random.default_rng((self.seed, 5, position))
+            if target[_EYEGLASSES] == 0 and rng.random() < self.glasses and (worn := wear_glasses(image, mask, rng)):
+                image, mask = worn
+                target = target.copy()
+                target[_EYEGLASSES] = 1
+            yield image, mask, target
 
     def _synthetic(self, step: int, count: int):
         if count == 0:

@@ -30,12 +30,18 @@ class Gallery:
 
 @torch.no_grad()
 def encode_faces(
-    model: FaceInsightModel, train: Portraits | None, count: int, synthetic: float, seed: int, occlude: bool
+    model: FaceInsightModel,
+    train: Portraits | None,
+    count: int,
+    synthetic: float,
+    seed: int,
+    occlude: bool,
+    glasses: float = 0.0,
 ) -> Gallery:
     """Encodes `count` augmented faces, rounded up to whole batches; see `FaceBatches` for the arguments."""
     model.eval()
     config = model.config
-    batches = FaceBatches(train, _BATCH, config.vision.size, synthetic, seed, occlude, config.parser.size)
+    batches = FaceBatches(train, _BATCH, config.vision.size, synthetic, seed, occlude, config.parser.size, glasses)
     parts = []
     steps = -(-count // _BATCH)
     with ProgressBar("encode faces", steps) as advance:

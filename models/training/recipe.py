@@ -29,22 +29,31 @@ STAGES = ("language", "vision", "parser", "alignment", "instruct")
 
 
 @dataclasses.dataclass(frozen=True)
-class Stage:
-    """One [stage] table of a recipe. synthetic: share of rendered faces. options: what only this stage knows."""
+class Seeing:
+    """glasses: share of the real faces without eyeglasses that get a drawn pair."""
 
-    schedule: Schedule
-    synthetic: float = 0.0
-    options: Alignment | Instruction | None = None
+    glasses: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)
-class Alignment:
+class Alignment(Seeing):
     """faces: how many the frozen encoders see, once."""
 
     faces: int = 6000
 
 
-_OPTIONS = {"language": Instruction, "alignment": Alignment, "instruct": Instruction}
+_OPTIONS = {
+    "language": Instruction, "vision": Seeing, "parser": Seeing, "alignment": Alignment, "instruct": Instruction
+}  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """One [stage] table of a recipe. synthetic: share of rendered faces. options: what only this stage knows."""
+
+    schedule: Schedule
+    synthetic: float = 0.0
+    options: Seeing | Instruction = Seeing()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,8 +87,8 @@ class Recipe:
 def _stage(name: str, table: dict) -> Stage:
     """Raises TypeError for a key that the stage does not know or a value of another type, ValueError below zero."""
     synthetic = table.pop("synthetic", 0.0)
-    options = _OPTIONS.get(name)
-    wanted = {f.name: f.type for kind in filter(None, (Schedule, options)) for f in dataclasses.fields(kind)}
+    options = _OPTIONS[name]
+    wanted = {f.name: f.type for kind in (Schedule, options) for f in dataclasses.fields(kind)}
     for key, value in table.items():
         if key not in wanted:
             raise TypeError(f"stage {name} has no setting {key!r}; known: {', '.join(sorted(wanted))}")
@@ -90,7 +99,7 @@ def _stage(name: str, table: dict) -> Stage:
             raise ValueError(f"stage {name}: {key} is {value}")
     own = {f.name for f in dataclasses.fields(Schedule)}
     schedule = Schedule(**{key: value for key, value in table.items() if key in own})
-    return Stage(schedule, synthetic, options and options(**{k: v for k, v in table.items() if k not in own}))
+    return Stage(schedule, synthetic, options(**{k: v for k, v in table.items() if k not in own}))
 
 
 def train(recipe: Recipe, config: FaceInsightConfig, data: str | Path, out: str | Path, threads: int = 0) -> Path:
@@ -162,8 +171,8 @@ def _tokenizer(out: Path, template: PromptTemplate, vocab_size: int) -> str:
 
 
 def _parser(model, stage, prompter, train_set, val_set, out):
-    size = model.config.parser.size
-    stages.train_parser(model.parser, train_set, val_set, stage.schedule, stage.synthetic, out, size)
+    size, glasses = model.config.parser.size, stage.options.glasses
+    stages.train_parser(model.parser, train_set, val_set, stage.schedule, stage.synthetic, glasses, out, size)
 
 
 def _vision(model, stage, prompter, train_set, val_set, out):
@@ -172,13 +181,16 @@ def _vision(model, stage, prompter, train_set, val_set, out):
     head = AttributeHead(config.attributes, model.vision.width, config.segmentation.hidden)
     count = len(config.attributes.prompts)
     head.set_text_features(torch.randn(count, config.attributes.text_width))
-    size = config.vision.size
-    stages.train_vision(model.vision, head, train_set, val_set, stage.schedule, stage.synthetic, out, size)
+    size, glasses = config.vision.size, stage.options.glasses
+    stages.train_vision(model.vision, head, train_set, val_set, stage.schedule, stage.synthetic, glasses, out, size)
 
 
 def _alignment(model, stage, prompter, train_set, val_set, out):
     stages.set_text_features(model, prompter.encode)
-    stages.train_alignment(model, train_set, val_set, stage.schedule, stage.synthetic, stage.options.faces, out)
+    options = stage.options
+    stages.train_alignment(
+        model, train_set, val_set, stage.schedule, stage.synthetic, options.glasses, options.faces, out
+    )
 
 
 def _language(model, stage, prompter, train_set, val_set, out):

@@ -63,11 +63,12 @@ def train_parser(
     val: Portraits | None,
     schedule: Schedule,
     synthetic: float,
+    glasses: float,
     out: Path,
     size: int,
 ) -> None:
     """Cross-entropy over the known pixels of the parse maps."""
-    batches = FaceBatches(train, schedule.batch, size, synthetic, schedule.seed, occlude=False)
+    batches = FaceBatches(train, schedule.batch, size, synthetic, schedule.seed, occlude=False, glasses=glasses)
     weights = torch.ones(len(PARSE_CLASSES))
     weights[
         [PARSE_CLASSES.index(n) for n in ("eye_g", "l_eye", "r_eye", "l_brow", "r_brow", "u_lip", "l_lip", "mouth")]
@@ -100,13 +101,16 @@ def intersection_over_union(predicted: np.ndarray, wanted: np.ndarray) -> dict[s
     return scores
 
 
-def _prior(train: Portraits | None, synthetic: float, count: int = 4000) -> np.ndarray:
-    """[n, L] targets in the proportions of a mix of real and rendered faces."""
+def _prior(train: Portraits | None, synthetic: float, glasses: float, count: int = 8000) -> np.ndarray:
+    """[n, L] targets in the proportions of a mix of real and rendered faces, some of the real ones given glasses."""
     rng = np.random.default_rng(0)
     rendered = count if train is None else round(count * synthetic)
     mix = [targets([sample_labels(rng) for _ in range(rendered)])] if rendered else []
     if train is not None:
-        mix.append(train.targets[rng.integers(len(train.targets), size=count - rendered)])
+        real = train.targets[rng.integers(len(train.targets), size=count - rendered)]
+        eyes = real[:, NAMES.index("Eyeglasses")]
+        eyes[(eyes == 0) & (rng.random(len(eyes)) < glasses)] = 1
+        mix.append(real)
     return np.concatenate(mix)
 
 
@@ -128,13 +132,14 @@ def train_vision(
     val: Portraits | None,
     schedule: Schedule,
     synthetic: float,
+    glasses: float,
     out: Path,
     size: int,
 ) -> None:
     """Trains a vision encoder from scratch on the attributes (leave the stage out for one that comes with weights)."""
     learner = VisionLearner(vision, head)
-    batches = FaceBatches(train, schedule.batch, size, synthetic, schedule.seed)
-    weights = label_weights(_prior(train, synthetic))
+    batches = FaceBatches(train, schedule.batch, size, synthetic, schedule.seed, glasses=glasses)
+    weights = label_weights(_prior(train, synthetic, glasses))
     held_out = nominal_pixels(val, size)[0] if val else None
     batches = Mixup(batches)
 
@@ -168,11 +173,12 @@ def train_alignment(
     val: Portraits | None,
     schedule: Schedule,
     synthetic: float,
+    glasses: float,
     faces: int,
     out: Path,
 ) -> None:
     """L_bce over both modalities, on `faces` augmented faces that the frozen encoders see once."""
-    gallery = encode_faces(model, train, faces, synthetic, schedule.seed + 7, occlude=True)
+    gallery = encode_faces(model, train, faces, synthetic, schedule.seed + 7, occlude=True, glasses=glasses)
     held_out = encode_nominal(model, val) if val else None
     learner = AlignmentLearner(model)
     weights = label_weights(gallery.targets.numpy())
