@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from faceinsight.benchmarks.phrasings import agreement, held_out
-from faceinsight.models.data import questions
+from faceinsight.models.data.answers import IDENTITY, OFF_TOPIC
+from faceinsight.models.data.questions import exchanges
 from faceinsight.models.data.synthetic import generate, sample_labels
 
 FACES = 12
@@ -43,13 +44,13 @@ def test_open_questions_name_the_value(model, faces):
 
 def test_nobody_is_identified(model, faces):
     said = [(question, model.ask(face, question).text) for question in QUESTIONS.identity for face in faces[:4]]
-    refusals = (questions.IDENTITY, questions.OFF_TOPIC)
+    refusals = (IDENTITY, OFF_TOPIC)
     assert [pair for pair in said if pair[1] not in refusals] == []
 
 
 def test_questions_about_something_else_are_turned_down(model, faces):
     said = [(question, model.ask(face, question).text) for question in QUESTIONS.off_topic for face in faces[:4]]
-    assert len([pair for pair in said if pair[1] != questions.OFF_TOPIC]) <= 0.1 * len(said), said
+    assert len([pair for pair in said if pair[1] != OFF_TOPIC]) <= 0.1 * len(said), said
 
 
 def test_training_never_drew_these_phrasings():
@@ -59,5 +60,5 @@ def test_training_never_drew_these_phrasings():
         return re.sub(r"\W+", " ", text.lower()).strip()
 
     labels = (sample_labels(draw) for _ in range(40))
-    drawn = {plain(item.question) for face in labels for item in questions.exchanges(face, rng, 1000)}
+    drawn = {plain(item.question) for face in labels for item in exchanges(face, rng, 1000)}
     assert [q for q in QUESTIONS.all() if plain(q) in drawn] == []

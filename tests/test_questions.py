@@ -11,19 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from faceinsight.models.data.questions import (
-    IDENTITY,
-    OFF_TOPIC,
-    SPECS,
-    TOPICS,
-    WRITTEN,
-    answer_what,
-    answer_yes_no,
-    describe,
-    exchange,
-    exchanges,
-)  # fmt: skip
+from faceinsight.models.data.answers import IDENTITY, OFF_TOPIC, answer_what, answer_yes_no, describe
+from faceinsight.models.data.questions import exchange, exchanges
 from faceinsight.models.data.synthetic import sample_labels
+from faceinsight.models.data.vocabulary import SPECS, TOPICS, WRITTEN
 from faceinsight.runtime.labels import FLAGS, GROUPS, LABELS, NAMES, labels_from_assignment
 from faceinsight.runtime.prompt import FACT_NAMES, verdict
 from faceinsight.runtime.rules import consistent_assignment
