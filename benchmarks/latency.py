@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from faceinsight.runtime.bundle import NANO
+from faceinsight.runtime.errors import InputError
 from faceinsight.runtime.generate import READING_TOKENS, Sampling, Usage
 from faceinsight.runtime.pipeline import Face, FaceInsight
 from faceinsight.runtime.progress import ProgressBar
@@ -89,13 +90,18 @@ def _peer(model: Path | None, threads: int, runtime: FaceInsight, frame, box) ->
     """The same chain in PyTorch eager, FP32, from the same crop, with a Hugging Face KV cache."""
     import torch
 
-    from faceinsight.build_engines.build import model_directory
+    from faceinsight.build_engines.build import model_directory, model_hash
     from faceinsight.models.faceinsight import FaceInsightModel
     from faceinsight.runtime.image import crop_matrix, warp
     from faceinsight.runtime.prompt import Prompter, PromptTemplate
 
     torch.set_num_threads(threads)
-    network = FaceInsightModel.from_pretrained(model_directory(model))
+    directory = model_directory(model)
+    if model_hash(directory) != runtime.bundle.manifest.get("model_hash"):
+        raise InputError(
+            f"the bundle was not built from {directory}; give its --model, or leave the peer out: --no-peer"
+        )
+    network = FaceInsightModel.from_pretrained(directory)
     prompter = Prompter(network.tokenizer_json, PromptTemplate(), network.language.vocab_size)
     sizes = runtime.bundle.manifest["sizes"]
 
@@ -119,7 +125,7 @@ def _peer(model: Path | None, threads: int, runtime: FaceInsight, frame, box) ->
         tokens, _ = network.fusion(features, parse_map)
         lap("fusion_ms")
         figures["perceive_ms"] = (time.perf_counter() - start) * 1e3
-        # the runtime's labels, so that both sides read a prompt of the same length
+        # complete labels, so that both sides read a prompt of the same length
         prefix = prompter.prefix(_LABELS, tokens.shape[1])
         question = prompter.question(FIRST, 64)
         out = _forward(network, [*prefix, *question], tokens, None)

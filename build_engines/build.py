@@ -153,6 +153,9 @@ def _ranges(model, model_dir, digest, graphs, calibration, rendered):
             "or a scales file from `faceinsight calibrate`, or build with --precision fp32"
         )
     ranges, metadata = load_ranges(source)
+    missing = [stage for stage in VISION_STAGES if stage not in ranges]
+    if missing:
+        raise InputError(f"{source} has no ranges of {', '.join(missing)}; run `faceinsight calibrate` again")
     if metadata["model_sha256"] != digest:
         raise InputError(
             f"{source} was measured on another model ({metadata['model_sha256'][:12]}..., this is {digest[:12]}...); "

@@ -14,8 +14,8 @@ class AttributeHead(nn.Module):
     """logit_i = scale * cos(v, t_i) + bias_i, v the projected visual feature, t_i the projected text of label i.
 
     `text_features` is T^0: [L, text_width], the mean of the language model's input embeddings over each label's
-    prompt, computed once (`set_text_features`). The correlation constraint (CCM) acts between T^0 and t: see
-    `label_features`, the one place where labels may learn of each other.
+    prompt, computed once (`set_text_features`). `label_features` is the seam for the paper's correlation constraint
+    (CCM, not built yet): the one place where labels may learn of each other.
     """
 
     def __init__(self, config: AttributeConfig, vision_width: int, segmentation_width: int):

@@ -1,7 +1,7 @@
 """Logical rules over attributes, and the most probable assignment that satisfies all of them.
 
-The same rules constrain training (L_c, the paper's logical constraint) and inference: an answer is decided on the
-assignment found here, so two answers about one face cannot contradict each other.
+An answer is decided on the assignment found here, so two answers about one face cannot contradict each other. (The
+paper's logical constraint L_c, the same rules as a loss in training, is not built yet.)
 """
 
 from __future__ import annotations
