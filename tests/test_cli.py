@@ -178,6 +178,33 @@ def test_a_wrong_cell_of_labels_csv_is_named(folder, tmp_path, table, message):
     fails(folder, message, "evaluate", "--data", str(tmp_path))
 
 
+def test_train_on_a_folder_of_ones_own(folder):
+    """Two steps of every stage on images, parse maps and labels.csv, validated on the other split."""
+    data = folder / "faces-with-labels"
+    for name in ("images", "masks"):
+        (data / name).mkdir(parents=True)
+    rows = ["file,split," + ",".join(LABELS)]
+    for seed in range(16):
+        sample = generate(seed)
+        Image.fromarray(sample.image).save(data / "images" / f"{seed}.png")
+        Image.fromarray(sample.parse_map).save(data / "masks" / f"{seed}.png")
+        cells = [str(int(v)) if isinstance(v, bool) else v for v in sample.labels.values()]
+        rows.append(f"{seed}.png,{'val' if seed > 11 else 'train'}," + ",".join(cells))
+    (data / "images" / "0.png").write_bytes(b"junk")
+    (data / "labels.csv").write_text("\n".join(rows))
+    stages = {
+        "language": "", "vision": "glasses = 0.5", "parser": "synthetic = 0.5", "alignment": "faces = 50",
+        "instruct": "faces = 50",
+    }  # fmt: skip
+    recipe = "\n".join(f"[stage.{name}]\nsteps = 2\nbatch = 4\nwarmup = 1\n{own}" for name, own in stages.items())
+    (folder / "small.toml").write_text(recipe)
+    done = run(folder, "train", "--recipe", "small.toml", "--data", str(data), "--out", "own")
+    assert done.returncode == 0, done.stderr
+    assert "skipped 0.png" in done.stderr
+    last = json.loads((folder / "own" / "alignment.jsonl").read_text().splitlines()[-1])
+    assert 0 <= last["balanced"] <= 1 and last["step"] == 2
+
+
 def test_train_build_and_ask_a_model_of_ones_own(folder):
     """The whole path from no images at all to an answer, on a recipe of a few steps."""
     recipe = "\n".join(

@@ -37,9 +37,11 @@ class Seeing:
 
 @dataclasses.dataclass(frozen=True)
 class Alignment(Seeing):
-    """faces: how many the frozen encoders see, once."""
+    """faces: how many the frozen encoders see, once. blind, tau: see `train_alignment`."""
 
     faces: int = 6000
+    blind: float = 0.0
+    tau: float = 0.0
 
 
 _OPTIONS = {
@@ -187,9 +189,8 @@ def _vision(model, stage, prompter, train_set, val_set, out):
 
 def _alignment(model, stage, prompter, train_set, val_set, out):
     stages.set_text_features(model, prompter.encode)
-    options = stage.options
     stages.train_alignment(
-        model, train_set, val_set, stage.schedule, stage.synthetic, options.glasses, options.faces, out
+        model, train_set, val_set, stage.schedule, stage.synthetic, out=out, **dataclasses.asdict(stage.options)
     )
 
 

@@ -156,15 +156,23 @@ def train_vision(
 
 
 class AlignmentLearner(nn.Module):
-    """Segmentation encoder and attribute head."""
+    """Segmentation encoder and attribute head.
 
-    def __init__(self, model: FaceInsightModel):
+    blind: share of the faces in training whose image features are withheld. The vision encoder was trained on these
+    faces and knows them by heart; without this the head would not learn to look at the parse map.
+    """
+
+    def __init__(self, model: FaceInsightModel, blind: float):
         super().__init__()
         self.segmentation, self.head = model.fusion.segmentation, model.fusion.head
+        self.blind = blind
 
     def forward(self, features: Tensor, parse_maps: Tensor) -> Tensor:
         """features: F_v [B, N, C] float16; parse_maps: [B, P, P] uint8. Attribute logits [B, L]."""
-        return self.head(features.float(), self.segmentation(parse_maps))
+        features = features.float()
+        if self.training:
+            features = features * (torch.rand(len(features), 1, 1) >= self.blind)
+        return self.head(features, self.segmentation(parse_maps))
 
 
 def train_alignment(
@@ -175,13 +183,21 @@ def train_alignment(
     synthetic: float,
     glasses: float,
     faces: int,
+    blind: float,
+    tau: float,
     out: Path,
 ) -> None:
-    """L_bce over both modalities, on `faces` augmented faces that the frozen encoders see once."""
+    """L_bce over both modalities, on `faces` augmented faces that the frozen encoders see once.
+
+    tau: post-hoc logit adjustment (Menon et al. 2021, section 3): logits are lowered by tau log(p / (1 - p)), p the
+    label's share in training, because a network that fits its training faces forgets the weights of rare labels.
+    """
     gallery = encode_faces(model, train, faces, synthetic, schedule.seed + 7, occlude=True, glasses=glasses)
     held_out = encode_nominal(model, val) if val else None
-    learner = AlignmentLearner(model)
+    learner = AlignmentLearner(model, blind)
     weights = label_weights(gallery.targets.numpy())
+    # the weights are 1 / (2 p) and 1 / (2 (1 - p))
+    adjustment = tau * (weights[1] / weights[0]).log()
 
     def batch(step):
         chosen = torch.from_numpy(
@@ -199,10 +215,12 @@ def train_alignment(
     @torch.no_grad()
     def validate():
         sides = zip(held_out.features.split(50), held_out.parse_maps.split(50), strict=True)
-        scores = balanced_accuracy(torch.cat([learner(*side) for side in sides]), val.targets)
+        scores = balanced_accuracy(torch.cat([learner(*side) for side in sides]) - adjustment, val.targets)
         return {"balanced": float(np.mean(list(scores.values())))} | {k: round(v, 4) for k, v in scores.items()}
 
     fit("alignment", learner, batch, loss, schedule, out, validate if val else None)
+    with torch.no_grad():
+        learner.head.bias -= adjustment
 
 
 @torch.no_grad()
