@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 import numpy as np
@@ -192,14 +193,18 @@ def train_alignment(
     tau: post-hoc logit adjustment (Menon et al. 2021, section 3): logits are lowered by tau log(p / (1 - p)), p the
     label's share in training, because a network that fits its training faces forgets the weights of rare labels.
     """
-    gallery = encode_faces(model, train, faces, synthetic, schedule.seed + 7, occlude=True, glasses=glasses)
-    held_out = encode_nominal(model, val) if val else None
+    # a stage that is finished encodes nothing
+    encoded = functools.cache(
+        lambda: encode_faces(model, train, faces, synthetic, schedule.seed + 7, occlude=True, glasses=glasses)
+    )
+    held_out = functools.cache(lambda: encode_nominal(model, val))
     learner = AlignmentLearner(model, blind)
-    weights = label_weights(gallery.targets.numpy())
+    weights = label_weights(_prior(train, synthetic, glasses))
     # the weights are 1 / (2 p) and 1 / (2 (1 - p))
     adjustment = tau * (weights[1] / weights[0]).log()
 
     def batch(step):
+        gallery = encoded()
         chosen = torch.from_numpy(
             np.random.default_rng((schedule.seed, 5, step)).integers(len(gallery), size=schedule.batch)
         )
@@ -214,7 +219,7 @@ def train_alignment(
 
     @torch.no_grad()
     def validate():
-        sides = zip(held_out.features.split(50), held_out.parse_maps.split(50), strict=True)
+        sides = zip(held_out().features.split(50), held_out().parse_maps.split(50), strict=True)
         scores = balanced_accuracy(torch.cat([learner(*side) for side in sides]) - adjustment, val.targets)
         return {"balanced": float(np.mean(list(scores.values())))} | {k: round(v, 4) for k, v in scores.items()}
 
