@@ -12,7 +12,7 @@ from faceinsight.runtime.labels import GROUPS
 from faceinsight.runtime.pipeline import Face, FaceInsight
 from faceinsight.runtime.progress import ProgressBar
 
-from .phrasings import agreement, held_out, verdict
+from .phrasings import agreement, held_out, yes_or_no
 
 QUESTIONS = {
     "Male": "Is this a man?",
@@ -68,7 +68,7 @@ def evaluate(
                     counts[name][wanted, said] += 1
                 if face is not None:
                     asked += 1
-                    agree += verdict(model.ask(face, question).text) == said
+                    agree += yes_or_no(model.ask(face, question).text) == said
             if face is not None and len(perceived) < phrasings:
                 perceived.append(face)
             if known["Age"] is not None:

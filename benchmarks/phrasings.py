@@ -53,7 +53,7 @@ def held_out() -> Phrasings:
     return Phrasings(yes_no, tables["what"], tables["identity"], tables["off_topic"])
 
 
-def verdict(text: str) -> bool | None:
+def yes_or_no(text: str) -> bool | None:
     """The Yes or No that an answer begins with; None for any other beginning."""
     found = re.match(r"(yes|no)\b", text.strip(), re.IGNORECASE)
     return None if found is None else found.group(1).lower() == "yes"
@@ -72,7 +72,7 @@ def agreement(model: FaceInsight, faces: Sequence[Face], questions: Sequence[Yes
             for question in questions:
                 text = model.ask(face, question.text).text
                 holds = question.holds(face)
-                misread[question.text] += verdict(text) != holds
+                misread[question.text] += yes_or_no(text) != holds
                 exact += text == f"{'Yes' if holds else 'No'}, {state(face.labels, question.label)}."
             advance({})
     asked = len(faces) * len(questions)

@@ -187,6 +187,7 @@ def test_a_mask_that_does_not_fit_is_reported(tmp_path, mask):
         ("[stage.vision]\nsteps = '3'\n", "steps must be of type int"),
         ("[stage.vision]\nsteps = 2\nvalidate_every = 0\n", "validate_every is 0"),
         ("[stage.vision]\nsteps = 2\nfaces = 4\n", "faces"),
+        ("[stage.vision]\nsteps = 2\nsynthetic = 'half'\n", "synthetic is a share"),
         ("seed = 1\n", "stage"),
     ],
 )

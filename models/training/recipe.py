@@ -89,6 +89,8 @@ class Recipe:
 def _stage(name: str, table: dict) -> Stage:
     """Raises TypeError for a key that the stage does not know or a value of another type, ValueError below zero."""
     synthetic = table.pop("synthetic", 0.0)
+    if type(synthetic) not in (int, float) or not 0 <= synthetic <= 1:
+        raise TypeError(f"stage {name}: synthetic is a share from 0 to 1, not {synthetic!r}")
     options = _OPTIONS[name]
     wanted = {f.name: f.type for kind in (Schedule, options) for f in dataclasses.fields(kind)}
     for key, value in table.items():
@@ -135,7 +137,7 @@ def train(recipe: Recipe, config: FaceInsightConfig, data: str | Path, out: str 
 
 def _keep_freed_memory() -> None:
     """Lets glibc keep large blocks: giving each tensor back to the system costs a quarter of a step in page faults."""
-    libc = ctypes.CDLL(None)
+    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
     if hasattr(libc, "mallopt"):
         trim_threshold, top_pad, mmap_max = -1, -2, -4
         libc.mallopt(mmap_max, 0)
