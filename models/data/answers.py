@@ -11,14 +11,10 @@ from .vocabulary import TOPICS, bare
 IDENTITY = "I describe faces; I do not identify people."
 OFF_TOPIC = "That is not something I can tell from a face; ask me about its attributes."
 
-UNIONS = {
-    "Hair_Color": {"gray or white": ("gray", "white")},
-    "Age": {
-        "0-49": ("0-34", "35-49"), "0-64": ("0-34", "35-49", "50-64"), "35-64": ("35-49", "50-64"),
-        "35+": ("35-49", "50-64", "65+"), "50+": ("50-64", "65+"),
-    },
+_AGE_SPANS = {
+    "0-49": ("0-34", "35-49"), "0-64": ("0-34", "35-49", "50-64"), "35-64": ("35-49", "50-64"),
+    "35+": ("35-49", "50-64", "65+"), "50+": ("50-64", "65+"),
 }  # fmt: skip
-"""Values a question may name that stand for several values of a group."""
 
 _AGES = {
     "0-34": "under 35 years old", "35-49": "between 35 and 49 years old",
@@ -43,8 +39,8 @@ _WORN = {"Wearing_Hat": "a hat", "Eyeglasses": "eyeglasses", "Wearing_Necktie": 
 def answer_yes_no(labels: Mapping, label: str, value: str | bool | None = None, absent: bool = False) -> str:
     """Answers "does `label` have `value`?" (or, with `absent`, "does it not?") with Yes or No and the true state.
 
-    label: one of LABELS, or "Facial_Hair" (mustache or beard). value: for a group one of its values or of its UNIONS;
-    for a flag True (also None) or False.
+    label: one of LABELS, or "Facial_Hair" (mustache or beard). value: for a group see `named_values`; for a flag
+    True (also None) or False.
     """
     verdict = _holds(labels, label, True if value is None else value) != absent
     return f"{'Yes' if verdict else 'No'}, {state(labels, label)}."
@@ -92,11 +88,16 @@ def describe(labels: Mapping) -> str:
     return " ".join([first, answer_what(labels, "expression"), *facial, f"{he.capitalize()} {outfit}."])
 
 
+def named_values(value: str) -> tuple[str, ...]:
+    """The values of a group that a question names: "gray" itself, several ("gray or white"), a span of ages ("50+")."""
+    return _AGE_SPANS.get(value) or tuple(value.split(" or "))
+
+
 def _holds(labels: Mapping, label: str, value: str | bool) -> bool:
     if label == "Facial_Hair":
         return (labels["Mustache"] or labels["Beard"]) == value
     if label in GROUPS:
-        return labels[label] in UNIONS.get(label, {}).get(value, (value,))
+        return labels[label] in named_values(value)
     return bool(labels[label]) == value
 
 

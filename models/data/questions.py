@@ -3,7 +3,7 @@
 A question is built in three independent steps: a *phrase* of a concept ("a goatee", SPECS), a *form* that turns the
 phrase into a clause ("does he have a goatee", FORMS), and a *wrapper* around the clause ("can you tell me whether he
 has a goatee?"). Forms and wrappers are shared by all labels, and by questions that must be refused, so a model that
-learns from the pairs meets every keyword in every frame. A share of the yes/no questions (WRITTEN) comes from whole
+learns from the pairs meets every keyword in every frame. A share of the questions (WRITTEN) are whole
 sentences that people wrote instead, for what no grammar thinks of. Answers are deterministic functions of the labels.
 """
 
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from faceinsight.runtime.labels import FLAGS, GROUPS, LABELS
 from faceinsight.runtime.prompt import FACT_NAMES
 
-from .answers import IDENTITY, OFF_TOPIC, UNIONS, answer_what, answer_yes_no, describe
+from .answers import IDENTITY, OFF_TOPIC, answer_what, answer_yes_no, describe, named_values
 from .vocabulary import (
     ABSENT_FORMS,
     ABSENT_KEYWORDS,
@@ -45,7 +45,9 @@ from .vocabulary import (
     words,
 )
 
-WRITTEN_SHARE = 0.45
+WRITTEN_SHARE = 0.6
+"""Of the yes/no questions that are whole sentences from WRITTEN; of all others it is half of that."""
+
 _CHOICE = re.compile(r"<([^<>]*\|[^<>]*)>")
 _AGREEMENT = {
     "is": "are", "isn't": "aren't", "does": "do", "doesn't": "don't", "has": "have", "hasn't": "haven't",
@@ -164,8 +166,11 @@ def _ask_yes_no(labels: Mapping, rng: random.Random) -> tuple:
     value = values[rng.random() < 0.2 and len(values) == 2] if label in _FLAG_LIKE else rng.choice(values)
     absent = rng.random() < 0.06
     if rng.random() < WRITTEN_SHARE:
-        value, absent = rng.choice(tuple(WRITTEN[label])), False
-        question = _written_question(label, value, labels["Gender"], rng)
+        value, absent = rng.choice(tuple(WRITTEN["yes_no"][label])), False
+        table, words = WRITTEN["yes_no"][label][value], {}
+        if value == "either":
+            value, words["x"] = _either(label, rng)
+        question = _written_question(table, None if label == "Gender" else labels["Gender"], rng, **words)
     else:
         question = _yes_no_question(SPECS[label][value], label, labels["Gender"], absent, rng)
     evidence = ("Mustache", "Beard") if label == "Facial_Hair" else (label,)
@@ -175,13 +180,23 @@ def _ask_yes_no(labels: Mapping, rng: random.Random) -> tuple:
 def _reading(label: str, value: str | bool, absent: bool) -> str:
     """A yes/no question in the words of the fact line: its label and the values for which Yes is right."""
     if label in GROUPS:
-        named = UNIONS.get(label, {}).get(value, (value,))
+        named = named_values(value)
         return " ".join([FACT_NAMES[label], *(v for v in GROUPS[label] if (v in named) != absent)])
     return f"{FACT_NAMES.get(label, 'facial')} {'yes' if value != absent else 'no'}"
 
 
+def _either(label: str, rng: random.Random) -> tuple[str, str]:
+    """Two or three values of a group, and a phrase for them: "black or red", "raven or ginger"."""
+    values = rng.sample(tuple(GROUPS[label]), rng.choice((2, 2, 3)))
+    shades = [rng.choice(SPECS[label][value]["tint"][:3]).rpartition("=")[2] for value in values]
+    return " or ".join(values), " or ".join(filter(None, (", ".join(shades[:-1]), shades[-1])))
+
+
 def _ask_what(labels: Mapping, rng: random.Random) -> tuple:
-    if rng.random() < 0.3:
+    if rng.random() < WRITTEN_SHARE / 2:
+        topic = rng.choice(tuple(WRITTEN["what"]))
+        question = _written_question(WRITTEN["what"][topic], None if topic == "gender" else labels["Gender"], rng)
+    elif rng.random() < 0.3:
         label = rng.choice(tuple(EITHER_OR))
         topic, question = EITHER_OR[label], _either_or_question(label, labels["Gender"], rng)
     else:
@@ -192,16 +207,18 @@ def _ask_what(labels: Mapping, rng: random.Random) -> tuple:
 
 
 def _ask_describe(labels: Mapping, rng: random.Random) -> tuple:
-    return _from_table(DESCRIBE, labels, rng), "describe", describe(labels), LABELS
+    return _request("describe", DESCRIBE, labels, rng), "describe", describe(labels), LABELS
 
 
 def _ask_identity(labels: Mapping, rng: random.Random) -> tuple:
-    return _from_table(IDENTIFY, labels, rng), "who", IDENTITY, ()
+    return _request("identity", IDENTIFY, labels, rng), "who", IDENTITY, ()
 
 
 def _ask_off_topic(labels: Mapping, rng: random.Random) -> tuple:
     source = rng.random()
-    if source < 0.35:
+    if rng.random() < WRITTEN_SHARE / 2:
+        question = _written_question(WRITTEN["request"]["off_topic"], labels["Gender"], rng)
+    elif source < 0.35:
         question = _from_table(GENERAL, labels, rng)
     elif source < 0.55:
         question = _yes_no_question(UNKNOWN, "", labels["Gender"], rng.random() < 0.06, rng)
@@ -239,14 +256,22 @@ def _yes_no_question(concept: Mapping, label: str, gender: str, absent: bool, rn
     return clause.ask_not() if category != "none" and rng.random() < 0.09 else _wrap(clause, rng)
 
 
-def _written_question(label: str, value: str | bool, gender: str, rng: random.Random) -> str:
-    """A whole sentence from WRITTEN. After the first mention the person is "he", "she" or "they"."""
-    text = _CHOICE.sub(lambda match: rng.choice(match[1].split("|")), rng.choice(WRITTEN[label][value])).rstrip(".?")
-    text = text if text.startswith("I") else text[0].lower() + text[1:]
-    subject = _subject(rng, None if label == "Gender" else gender)
-    first, mention, rest = text.partition("{s}")
-    pronoun = {"his": "he", "her": "she", "their": "they"}[subject.p]
-    text = subject.fill(first + mention + rest.replace("{s}", pronoun))
+def _request(kind: str, table: tuple[str, ...], labels: Mapping, rng: random.Random) -> str:
+    if rng.random() < WRITTEN_SHARE / 2:
+        return _written_question(WRITTEN["request"][kind], labels["Gender"], rng)
+    return _from_table(table, labels, rng)
+
+
+def _written_question(table: list[str], gender: str | None, rng: random.Random, **words: str) -> str:
+    """One of the whole sentences in `table`. After the first mention the person is "he", "she" or "they"."""
+    text = _CHOICE.sub(lambda match: rng.choice(match[1].split("|")), rng.choice(table)).rstrip(".?")
+    text = text if re.match(r"I\b|[A-Z]{2}", text) else text[0].lower() + text[1:]
+    subject = _subject(rng, gender)
+    first, mention, rest = re.split(r"(\{s\}|\{owner\}|\{o\}|$)", text, maxsplit=1)
+    gender = {"his": "male", "her": "female", "their": None}[subject.p]
+    text = subject.fill(first + mention, **words) + _Subject(*_PRONOUNS[gender][:2], *_PRONOUNS[gender][1:]).fill(
+        rest, **words
+    )
     for singular, plural in _AGREEMENT.items():
         text = re.sub(rf"\b{singular} they\b", f"{plural} they", text)
         text = re.sub(rf"\bthey {singular}\b", f"they {plural}", text)
@@ -255,7 +280,7 @@ def _written_question(label: str, value: str | bool, gender: str, rng: random.Ra
 
 def _either_or_question(label: str, gender: str, rng: random.Random) -> str:
     """A question that offers two values of the label, in phrases of one category."""
-    values = [value for value in SPECS[label] if value not in UNIONS.get(label, ())]
+    values = [value for value in SPECS[label] if label in _FLAG_LIKE or len(named_values(value)) == 1]
     left, right = (SPECS[label][value] for value in rng.sample(values, 2))
     category = rng.choice([name for name in left if name in right and name not in ("at", "none")])
     part, _, one = rng.choice(left[category]).rpartition("=")

@@ -187,18 +187,20 @@ SPECS = {
 """Label -> value -> concept: everything a yes/no question can ask about."""
 
 
-def _read_written() -> dict[str, dict[str | bool, list[str]]]:
+def _read_written() -> dict[str, dict]:
     path = Path(__file__).with_name("written_questions.toml")
     tables = tomllib.loads(path.read_text(encoding="utf-8"))
     flags = {"yes": True, "no": False}
-    return {
+    yes_no = {
         label: {flags.get(value, value): questions for value, questions in table.items()}
-        for label, table in tables.items()
+        for label, table in tables["yes_no"].items()
     }
+    return tables | {"yes_no": yes_no}
 
 
 WRITTEN = _read_written()
-"""Label -> value -> whole yes/no questions for which Yes means that the value holds."""
+"""Whole written questions: "yes_no" (label -> value -> those for which Yes means that the value holds), "what" (topic
+-> questions) and "request" ("describe", "identity", "off_topic" -> questions)."""
 
 UNKNOWN = _concept(
     adj="""rich; poor; kind; honest; clever; smart; married; single; sick; healthy; tired; angry; sad; lonely;
