@@ -70,7 +70,7 @@ def measure_runtime(runtime: FaceInsight, frame: np.ndarray, box) -> dict[str, f
     start = time.perf_counter()
     face = runtime.perceive(frame, box)
     figures["perceive_ms"] = (time.perf_counter() - start) * 1e3
-    figures |= {k: face.timings[k] for k in ("crop_ms", "parser_ms", "vision_ms", "fusion_ms")}
+    figures |= {k: face.timings[k] for k in ("refiner_ms", "crop_ms", "parser_ms", "vision_ms", "fusion_ms")}
     figures["first_question_ms"] = _first_token(runtime, face, FIRST)
     figures["ttft_ms"] = figures["perceive_ms"] + figures["first_question_ms"]
     figures["ttft_with_detection_ms"] = figures["ttft_ms"] + figures["detect_ms"]
@@ -87,12 +87,12 @@ def _first_token(runtime: FaceInsight, face: Face, question: str) -> float:
 
 
 def _peer(model: Path | None, threads: int, runtime: FaceInsight, frame, box) -> Callable[[], dict[str, float]]:
-    """The same chain in PyTorch eager, FP32, from the same crop, with a Hugging Face KV cache."""
+    """The same chain in PyTorch eager, FP32, from the same box, with a Hugging Face KV cache."""
     import torch
 
     from faceinsight.build_engines.build import model_directory, model_hash
     from faceinsight.models.faceinsight import FaceInsightModel
-    from faceinsight.runtime.image import crop_matrix, warp
+    from faceinsight.runtime.image import crop_matrix, refined_box, warp
     from faceinsight.runtime.prompt import Prompter, PromptTemplate
 
     torch.set_num_threads(threads)
@@ -105,6 +105,9 @@ def _peer(model: Path | None, threads: int, runtime: FaceInsight, frame, box) ->
     prompter = Prompter(network.tokenizer_json, PromptTemplate(), network.language.vocab_size)
     sizes = runtime.bundle.manifest["sizes"]
 
+    def crop(box, stage: str) -> torch.Tensor:
+        return torch.from_numpy(warp(frame, crop_matrix(box, sizes[stage]), sizes[stage])[None])
+
     @torch.no_grad()
     def measure() -> dict[str, float]:
         figures: dict[str, float] = {}
@@ -116,11 +119,14 @@ def _peer(model: Path | None, threads: int, runtime: FaceInsight, frame, box) ->
             clock[0] = now
 
         start = clock[0]
-        crops = {s: torch.from_numpy(warp(frame, crop_matrix(box, s), s)[None]) for s in set(sizes.values())}
+        placement = network.refiner(crop(box, "refiner"))[0].numpy()
+        refined = refined_box(box, placement)
+        lap("refiner_ms")
+        parser_pixels, vision_pixels = crop(refined, "parser"), crop(refined, "vision")
         lap("crop_ms")
-        parse_map = network.parser(crops[sizes["parser"]])
+        parse_map = network.parser(parser_pixels)
         lap("parser_ms")
-        features = network.vision(crops[sizes["vision"]])
+        features = network.vision(vision_pixels)
         lap("vision_ms")
         tokens, _ = network.fusion(features, parse_map)
         lap("fusion_ms")

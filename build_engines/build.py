@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +30,7 @@ from .quantize import quantize_w8a8
 from .verify import verify
 from .vision import stage_graph
 
-VISION_STAGES = ("parser", "vision", "fusion")
+VISION_STAGES = ("refiner", "parser", "vision", "fusion")
 CHECKED_FACES = 16
 
 
@@ -43,7 +43,7 @@ def build_bundle(
 ) -> dict:
     """Builds the bundle of a model directory (the bundled nano if None) in `out`; returns its manifest.
 
-    precision: "int8" (W8A8 for parser, vision and fusion, INT8 weights for the language model) or "fp32".
+    precision: "int8" (W8A8 for all that sees, INT8 weights for the language model) or "fp32".
     calibration: a folder of images or a scales file; nano's own scales file serves the bundled nano.
     Raises InputError for a missing calibration or one of another model.
     """
@@ -74,7 +74,7 @@ def calibrate_model(model_dir: str | Path | None, images: str | Path, out: str |
     """Measures activation ranges on a folder of images and writes the scales file; returns the number of faces."""
     model_dir = model_directory(model_dir)
     model = FaceInsightModel.from_pretrained(model_dir)
-    crops = read_crops(images, _sizes(model.config), limit)
+    crops = read_crops(images, _sizes(model.config), limit, _refine(model))
     graphs = _exported(model)
     ranges = measure_ranges(graphs, crops)
     count = len(crops["vision"])
@@ -105,7 +105,7 @@ def measure_ranges(graphs: dict[str, onnx.ModelProto], crops: dict[str, np.ndarr
                 "parse_map": sessions["parser"].run(None, parsed)[0],
             }
 
-    batches = {"parser": pixels("parser"), "vision": pixels("vision"), "fusion": fused()}
+    batches = {stage: pixels(stage) for stage in crops} | {"fusion": fused()}
     ranges = {}
     with ProgressBar("calibrate", len(VISION_STAGES)) as advance:
         for stage in VISION_STAGES:
@@ -138,14 +138,24 @@ def model_directory(given: str | Path | None) -> Path:
 
 
 def _sizes(config: FaceInsightConfig) -> dict[str, int]:
-    return {"parser": config.parser.size, "vision": config.vision.size}
+    return {"refiner": config.refiner.size, "parser": config.parser.size, "vision": config.vision.size}
+
+
+def _refine(model: FaceInsightModel) -> Callable[[np.ndarray], np.ndarray]:
+    """The refiner on one crop [S, S, 3] uint8: its placement [3]."""
+
+    @torch.no_grad()
+    def refine(crop: np.ndarray) -> np.ndarray:
+        return model.refiner(torch.from_numpy(crop[None]))[0].numpy()
+
+    return refine
 
 
 def _ranges(model, model_dir, digest, graphs, calibration, rendered):
     """The ranges and the crops to verify on: calibration images if there are any, rendered faces otherwise."""
     source = Path(calibration) if calibration else model_dir / "scales.json"
     if source.is_dir():
-        crops = read_crops(source, _sizes(model.config), 256)
+        crops = read_crops(source, _sizes(model.config), 256, _refine(model))
         return measure_ranges(graphs, crops), crops
     if not source.is_file():
         raise InputError(
@@ -179,6 +189,7 @@ def _manifest(model, digest, target, precision, contents, checks) -> dict:
     backbone = model.language.backbone.config
     head_dim = getattr(backbone, "head_dim", None) or backbone.hidden_size // backbone.num_attention_heads
     labels = {
+        "refiner": "W8A8",
         "parser": "W8A8",
         "vision": "W8A8",
         "fusion": "W8A8",

@@ -32,13 +32,19 @@ def verify(model: FaceInsightModel, contents: dict[str, bytes], crops: dict[str,
     parse_map = model.parser(pixels["parser"])
     features = model.vision(pixels["vision"])
     tokens, probabilities = model.fusion(features, parse_map)
+    placement = model.refiner(pixels["refiner"])
     feeds = {
+        "refiner": {"pixels": crops["refiner"]},
         "parser": {"pixels": crops["parser"]},
         "vision": {"pixels": crops["vision"]},
         "fusion": {"features": features.numpy(), "parse_map": parse_map.numpy()},
     }
     found = {stage: engines[stage].run(feed) for stage, feed in feeds.items()}
     errors = {
+        "refiner": (
+            "mean difference of placements",
+            float(np.abs(found["refiner"]["placement"] - placement.numpy()).mean()),
+        ),
         "parser": ("share of pixels that differ", float((found["parser"]["parse_map"] != parse_map.numpy()).mean())),
         "vision": ("relative L2 of features", _relative(found["vision"]["features"], features.numpy())),
         "fusion": (

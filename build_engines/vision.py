@@ -1,4 +1,4 @@
-"""Exports the stages that see pixels or features: parser, vision, fusion -> one clean ONNX graph each.
+"""Exports the stages that see pixels or features: refiner, parser, vision, fusion -> one clean ONNX graph each.
 
 The same weights always give the same bytes, so a bundle's SHA-256 says which model is in it.
 """
@@ -19,11 +19,12 @@ from torch import Tensor
 
 from faceinsight.models.faceinsight import FaceInsightModel
 
-Stage = Literal["parser", "vision", "fusion"]
+Stage = Literal["refiner", "parser", "vision", "fusion"]
 
 # the lowest with Gelu as an operator, and the highest that TensorRT 10.3's parser reads
 OPSET = 20
 NAMES = {
+    "refiner": (["pixels"], ["placement"]),
     "parser": (["pixels"], ["parse_map"]),
     "vision": (["pixels"], ["features"]),
     "fusion": (["features", "parse_map"], ["visual_tokens", "probabilities"]),
@@ -33,6 +34,7 @@ NAMES = {
 def stage_graph(model: FaceInsightModel, stage: Stage) -> onnx.ModelProto:
     """The stage as ONNX, batch dynamic, weights inside.
 
+    refiner: pixels [B, S, S, 3] uint8 -> placement [B, 3] float32.
     parser: pixels [B, S, S, 3] uint8 -> parse_map [B, S, S] uint8.
     vision: pixels [B, S, S, 3] uint8 -> features [B, N, C] float32.
     fusion: features, parse_map -> visual_tokens [B, N + M, W] float32, probabilities [B, L] float32.
@@ -62,13 +64,12 @@ def stage_graph(model: FaceInsightModel, stage: Stage) -> onnx.ModelProto:
 
 def _example(model: FaceInsightModel, stage: Stage) -> tuple[Tensor, ...]:
     """Zeros of the stage's input shapes; batch 2, because the exporter takes a dimension of 1 for a constant."""
-    side = model.config.parser.size
-    parse_map = torch.zeros(2, side, side, dtype=torch.uint8)
-    if stage == "parser":
-        return (parse_map.unsqueeze(-1).repeat(1, 1, 1, 3),)
-    side = model.config.vision.size
-    pixels = torch.zeros(2, side, side, 3, dtype=torch.uint8)
-    return (pixels,) if stage == "vision" else (model.vision.eval()(pixels), parse_map)
+    config = model.config
+    sides = {"refiner": config.refiner.size, "parser": config.parser.size, "vision": config.vision.size}
+    pixels = {name: torch.zeros(2, side, side, 3, dtype=torch.uint8) for name, side in sides.items()}
+    if stage == "fusion":
+        return model.vision.eval()(pixels["vision"]), pixels["parser"][..., 0]
+    return (pixels[stage],)
 
 
 def _sanitise(graph: onnx.ModelProto, stage: Stage) -> onnx.ModelProto:

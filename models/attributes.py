@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor, nn
 
@@ -11,7 +9,8 @@ from .config import AttributeConfig
 
 
 class AttributeHead(nn.Module):
-    """logit_i = scale * cos(v, t_i) + bias_i, v the projected visual feature, t_i the projected text of label i.
+    """logit_i = <v, t_i> + bias_i, v the projected visual feature, t_i the projected text of label i (the inner product
+    of ML-GCN: a cosine would make 21 labels share one unit of length, and the small ones lose).
 
     `text_features` is T^0: [L, text_width], the mean of the language model's input embeddings over each label's
     prompt, computed once (`set_text_features`). `label_features` is the seam for the paper's correlation constraint
@@ -24,7 +23,6 @@ class AttributeHead(nn.Module):
         self.visual = nn.Linear(vision_width, config.width)
         self.segmentation = nn.Linear(segmentation_width, config.width, bias=False)
         self.text = nn.Linear(config.text_width, config.width)
-        self.scale = nn.Parameter(torch.tensor(math.log(10.0)))
         self.bias = nn.Parameter(torch.zeros(count))
         self.register_buffer("text_features", torch.zeros(count, config.text_width))
 
@@ -45,6 +43,4 @@ class AttributeHead(nn.Module):
         pooled = self.visual(visual.mean(1))
         if segmentation is not None:
             pooled = pooled + self.segmentation(segmentation.mean(1))
-        pooled = nn.functional.normalize(pooled, dim=-1)
-        labels = nn.functional.normalize(self.label_features(), dim=-1)
-        return self.scale.exp() * pooled @ labels.T + self.bias
+        return pooled @ self.label_features().T * self.visual.out_features**-0.5 + self.bias

@@ -28,6 +28,17 @@ class BackboneConfig:
 
 
 @dataclass(frozen=True)
+class RefinerConfig:
+    """size: side of its crop in pixels. widths: channels of each strided convolution."""
+
+    size: int = 64
+    widths: tuple[int, ...] = (16, 32, 48, 64)
+    hidden: int = 64
+    mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    std: tuple[float, float, float] = (0.25, 0.25, 0.25)
+
+
+@dataclass(frozen=True)
 class SegmentationConfig:
     """The ViT over the parse map. cell: pixels whose class fractions are averaged into one input pixel of the ViT."""
 
@@ -65,8 +76,15 @@ _NANO_PARSER = BackboneConfig(
     size=160,
 )
 _NANO_VISION = BackboneConfig(
-    "resnet",
-    {"embedding_size": 24, "hidden_sizes": [24, 48, 96, 192], "depths": [2, 2, 2, 2], "layer_type": "basic"},
+    "regnet",
+    {
+        "embedding_size": 16,
+        "hidden_sizes": [16, 32, 64, 128, 256],
+        "depths": [1, 1, 2, 2, 1],
+        "groups_width": 512,  # wider than any stage: no grouped convolutions
+        "layer_type": "x",
+        "downsample_in_first_stage": False,  # half resolution in the first stage, where the rims of glasses are seen
+    },
     size=128,
 )
 _NANO_LANGUAGE = BackboneConfig(
@@ -92,6 +110,7 @@ _NANO_LANGUAGE = BackboneConfig(
 class FaceInsightConfig:
     """The whole model. context: KV cache length in tokens that bundles are built with."""
 
+    refiner: RefinerConfig = RefinerConfig()
     parser: BackboneConfig = _NANO_PARSER
     vision: BackboneConfig = _NANO_VISION
     segmentation: SegmentationConfig = SegmentationConfig()
@@ -108,10 +127,11 @@ class FaceInsightConfig:
         try:
             data = json.loads(text)
             return cls(
+                refiner=RefinerConfig(**_tuples(data["refiner"], "widths", "mean", "std")),
                 parser=_backbone(data["parser"]),
                 vision=_backbone(data["vision"]),
                 segmentation=SegmentationConfig(**data["segmentation"]),
-                attributes=AttributeConfig(**(data["attributes"] | {"prompts": tuple(data["attributes"]["prompts"])})),
+                attributes=AttributeConfig(**_tuples(data["attributes"], "prompts")),
                 language=_backbone(data["language"]),
                 context=data["context"],
             )
@@ -127,4 +147,9 @@ class FaceInsightConfig:
 
 
 def _backbone(data: dict) -> BackboneConfig:
-    return BackboneConfig(**(data | {"mean": tuple(data["mean"]), "std": tuple(data["std"])}))
+    return BackboneConfig(**_tuples(data, "mean", "std"))
+
+
+def _tuples(data: dict, *names: str) -> dict:
+    """JSON has no tuples."""
+    return data | {name: tuple(data[name]) for name in names}

@@ -1,7 +1,7 @@
-"""FaceInsight, whole: parser, vision encoder, segmentation encoder, projectors, attribute head, language model.
+"""FaceInsight, whole: box refiner, parser, vision and segmentation encoder, projectors, attribute head, language model.
 
-The four exported stages are `parser`, `vision`, `fusion` and `language`; each is one module here, so that a stage's
-ONNX graph and its PyTorch reference are the same code.
+The exported stages are `refiner`, `parser`, `vision`, `fusion` and `language`; each is one module here, so that a
+stage's ONNX graph and its PyTorch reference are the same code.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from .config import FaceInsightConfig
 from .language_model import LanguageModel
 from .parser import FaceParser
 from .projector import Projector
+from .refiner import BoxRefiner
 from .segmentation import SegmentationEncoder
 from .vision import VisionEncoder
 
@@ -66,6 +67,7 @@ class FaceInsightModel(nn.Module):
         self.config = dataclasses.replace(
             config, parser=resolve(config.parser), vision=resolve(config.vision), language=resolve(config.language)
         )
+        self.refiner = BoxRefiner(config.refiner)
         self.parser = FaceParser(config.parser, weights)
         self.vision = VisionEncoder(config.vision, weights)
         self.language = LanguageModel(config.language, weights)

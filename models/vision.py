@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 from transformers import AutoModel
 
@@ -23,7 +24,13 @@ class VisionEncoder(nn.Module):
         self.backbone = getattr(model, "vision_model", model)
         hf = self.backbone.config
         self.convolutional = not hasattr(hf, "num_hidden_layers")
-        self.width = hf.hidden_sizes[-1] if self.convolutional else hf.hidden_size
+        self.width = self._channels() if self.convolutional else hf.hidden_size
+
+    @torch.no_grad()
+    def _channels(self) -> int:
+        """Of the last feature map; convolutional configs name it differently, so it is looked at."""
+        self.backbone.eval()
+        return self.backbone(torch.zeros(1, 3, 64, 64)).last_hidden_state.shape[1]
 
     def forward(self, pixels: Tensor) -> Tensor:
         """pixels: [B, S, S, 3] uint8 RGB. Returns F_v: [B, N, width] float32."""

@@ -16,10 +16,10 @@ from .labels import NAMES
 from .prompt import Prompter, PromptTemplate
 from .rules import Rule, consistent_assignment, rules_from_json
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MANIFEST = "manifest.json"
 TOKENIZER = "tokenizer.json"
-STAGES = ("parser", "vision", "fusion", "language")
+STAGES = ("refiner", "parser", "vision", "fusion", "language")
 TARGETS = ("cpu", "cuda", "tensorrt", "tensorrt-rtx")
 NANO = Path(__file__).with_name("nano")
 """The bundled bundle: nano, INT8, for the CPU."""
@@ -90,7 +90,7 @@ def _validate(bundle: Bundle, path: Path) -> None:
         raise BundleError(f"{path} speaks of attributes this runtime does not know: {sorted(unknown)}")
     if sorted(manifest["attributes"]) != sorted(NAMES):
         raise BundleError(f"{path} does not name each attribute once; rebuild the bundle with `faceinsight build`")
-    numbers = [manifest["sizes"][stage] for stage in ("parser", "vision")]
+    numbers = [manifest["sizes"][stage] for stage in ("refiner", "parser", "vision")]
     numbers += [manifest["language"][key] for key in ("layers", "kv_heads", "head_dim", "vocab_size", "context")]
     if not all(type(n) is int and n > 0 for n in numbers):
         raise BundleError(f"{path} has a size that is not a positive whole number; rebuild it with `faceinsight build`")
@@ -131,7 +131,7 @@ def write_bundle(directory: str | Path, manifest: dict, files: dict[str, bytes])
 
     files: file name -> content, each named by the manifest. manifest: format_version, name, target, model_hash;
     engine {kind, version}; device; stages {stage: file, sha256, precision, inputs, outputs, error, latency_ms};
-    tokenizer {file, sha256}; sizes {parser, vision} crop sides in pixels; attributes; rules; prompt; language
+    tokenizer {file, sha256}; sizes {refiner, parser, vision} crop sides in pixels; attributes; rules; prompt; language
     {layers, kv_heads, head_dim, vocab_size, context}. Raises BundleError if `directory` holds something else.
     """
     directory = Path(directory).absolute()

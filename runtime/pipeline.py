@@ -1,4 +1,4 @@
-"""The chain: frame -> face box -> crop -> {parser, vision} -> fusion -> prefill -> decode -> answer."""
+"""The chain: frame -> face box -> refiner -> crop -> {parser, vision} -> fusion -> prefill -> decode -> answer."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .detect import Box, CascadeDetector
 from .engine import Engine, OnnxEngine
 from .errors import BundleError, InputError, NoFaceError
 from .generate import READING_TOKENS, Cache, CacheShape, Decoder, Sampling, Usage
-from .image import check_box, crop_matrix, load_image, warp
+from .image import check_box, crop_matrix, load_image, refined_box, warp
 from .labels import ATTRIBUTES, GROUPS, PARSE_CLASSES, labels_from_assignment, mentioned
 from .rules import consistent_assignment
 
@@ -27,7 +27,7 @@ from .rules import consistent_assignment
 class Face:
     """A perceived face: ask as many questions about it as you like, it is encoded once.
 
-    box: xyxy in image pixels, hairline to chin. crop_box: the square the model saw, xyxy in image pixels.
+    box: xyxy in image pixels, hairline to chin, refined. crop_box: the square the model saw, xyxy in image pixels.
     attributes: {CelebA name: probability in [0, 1]}. labels: the most probable labels that obey every rule.
     parse_map: HxW uint8 over the crop, values index runtime.labels.PARSE_CLASSES. timings: {"parser_ms": ...}, of the
     whole batch where several faces were perceived together. visual_tokens: [1, N, width] float32, what the language
@@ -74,7 +74,7 @@ class FaceInsight:
         manifest = bundle.manifest
         # parser and vision encoder run side by side, so they share the cores
         share = max(1, threads // 2)
-        counts = {"parser": share, "vision": share, "fusion": threads, "language": threads}
+        counts = {"refiner": 1, "parser": share, "vision": share, "fusion": threads, "language": threads}
         self._engines: dict[str, Engine] = {
             stage: OnnxEngine(bundle.files[stage], count, w8a8=stage != "language") for stage, count in counts.items()
         }
@@ -102,7 +102,7 @@ class FaceInsight:
         return cls(read_bundle(NANO if bundle is None else bundle), device, threads, detector)
 
     def perceive(self, image, box: Box | None = None) -> Face:
-        """Perceives one face: the largest, or the one in `box` (xyxy in pixels, hairline to chin).
+        """Perceives one face: the largest, or the one in `box` (xyxy in pixels, hairline to chin; it may be rough).
 
         image: path, bytes, PIL image, or HxWx3 uint8 RGB array. Raises InputError, NoFaceError.
         """
@@ -185,21 +185,26 @@ class FaceInsight:
 
     def _perceive(self, pixels: np.ndarray, boxes: list[Box], timings: dict[str, float]) -> list[Face]:
         start = time.perf_counter()
-        crops = {
-            size: np.stack([warp(pixels, crop_matrix(box, size), size) for box in boxes])
-            for size in set(self._sizes.values())
-        }
+        placements = self._engines["refiner"].run({"pixels": self._crops(pixels, boxes, "refiner")})["placement"]
+        boxes = [refined_box(box, placement) for box, placement in zip(boxes, placements, strict=True)]
+        refined = time.perf_counter()
+        crops = self._crops(pixels, boxes, "parser"), self._crops(pixels, boxes, "vision")
         cropped = time.perf_counter()
-        parse_map, features, stage_ms = self._encode(crops[self._sizes["parser"]], crops[self._sizes["vision"]])
+        parse_map, features, stage_ms = self._encode(*crops)
         encoded = time.perf_counter()
         fused = self._engines["fusion"].run({"features": features, "parse_map": parse_map})
         done = time.perf_counter()
-        timings = timings | {"crop_ms": (cropped - start) * 1e3} | stage_ms | {"fusion_ms": (done - encoded) * 1e3}
+        timings = timings | {"refiner_ms": (refined - start) * 1e3, "crop_ms": (cropped - refined) * 1e3}
+        timings = timings | stage_ms | {"fusion_ms": (done - encoded) * 1e3}
         timings["perceive_ms"] = sum(timings[k] for k in ("load_ms", "detect_ms")) + (done - start) * 1e3
         return [
             self._face(box, parse_map[i], fused["visual_tokens"][i : i + 1], fused["probabilities"][i], timings)
             for i, box in enumerate(boxes)
         ]
+
+    def _crops(self, pixels: np.ndarray, boxes: list[Box], stage: str) -> np.ndarray:
+        size = self._sizes[stage]
+        return np.stack([warp(pixels, crop_matrix(box, size), size) for box in boxes])
 
     def _encode(self, parser_pixels: np.ndarray, vision_pixels: np.ndarray):
         """Parse maps, features and each stage's own time; the two encoders run side by side where cores allow."""

@@ -11,6 +11,8 @@ import pytest
 from PIL import Image
 
 from faceinsight.models.data.synthetic import generate
+from faceinsight.models.training.recipe import STAGES
+from faceinsight.runtime import bundle
 from faceinsight.runtime.labels import LABELS, NAMES
 
 VERBS = ("ask", "describe", "attributes", "parse", "build", "calibrate", "train", "evaluate", "bench")
@@ -193,8 +195,8 @@ def test_train_on_a_folder_of_ones_own(folder):
     (data / "images" / "0.png").write_bytes(b"junk")
     (data / "labels.csv").write_text("\n".join(rows))
     stages = {
-        "language": "", "vision": "glasses = 0.5", "parser": "synthetic = 0.5", "alignment": "faces = 50",
-        "instruct": "faces = 50",
+        "language": "", "refiner": "jitter = 2", "vision": "glasses = 0.5", "parser": "synthetic = 0.5",
+        "alignment": "faces = 50", "instruct": "faces = 50",
     }  # fmt: skip
     recipe = "\n".join(f"[stage.{name}]\nsteps = 2\nbatch = 4\nwarmup = 1\n{own}" for name, own in stages.items())
     (folder / "small.toml").write_text(recipe)
@@ -210,7 +212,7 @@ def test_train_build_and_ask_a_model_of_ones_own(folder):
     recipe = "\n".join(
         f"[stage.{stage}]\nsteps = 2\nbatch = 8\nwarmup = 1\n"
         + ("faces = 50\n" if stage in ("alignment", "instruct") else "")
-        for stage in ("language", "vision", "parser", "alignment", "instruct")
+        for stage in STAGES
     )
     (folder / "tiny.toml").write_text(recipe)
     command = ("train", "--recipe", "tiny.toml", "--data", "synthetic", "--out", "run")
@@ -226,7 +228,7 @@ def test_train_build_and_ask_a_model_of_ones_own(folder):
     fails(folder, "--calibration", "build", "--model", "run/model", "--out", "mine")
     assert not (folder / "mine").exists()
     out = succeeds(folder, "build", "--model", "run/model", "--calibration", "faces", "--out", "mine", "--json")
-    assert set(json.loads(out)["stages"]) == {"parser", "vision", "fusion", "language"}
+    assert set(json.loads(out)["stages"]) == set(bundle.STAGES)
     # two steps taught it nothing, but the chain holds
     box = ("--box", "80,78,144,164")
     assert run(folder, "ask", "faces/0.png", "Is he bald?", "--bundle", "mine", *box).returncode == 0

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from faceinsight.runtime.errors import FaceInsightError, InputError
-from faceinsight.runtime.image import check_box, crop_matrix, load_image, warp
+from faceinsight.runtime.image import check_box, crop_matrix, load_image, refined_box, warp
 
 
 def gradient(height: int = 40, width: int = 60) -> np.ndarray:
@@ -205,3 +205,24 @@ def test_impossible_boxes_are_refused(box, message):
 
 def test_a_box_may_reach_over_the_border():
     assert check_box((-10, -5, 30, 35), gradient()) == (-10.0, -5.0, 30.0, 35.0)
+
+
+@given(
+    st.floats(-0.3, 0.3), st.floats(-0.3, 0.3), st.floats(-0.35, 0.35), st.floats(20, 400), st.floats(0.5, 1.2)
+)  # fmt: skip
+@settings(deadline=None)
+def test_a_refined_box_has_the_crop_that_was_asked_for(right, down, scale, height, aspect):
+    box = (100.0, 50.0, 100.0 + aspect * height, 50.0 + height)
+    refined = refined_box(box, np.array([right, down, scale]))
+    # the right crop's centre and corner, seen from the given crop
+    to_given, from_right = crop_matrix(box, 1), np.linalg.inv(np.vstack([crop_matrix(refined, 1), [0, 0, 1]]))
+    centre, corner = (to_given @ from_right @ np.array([v, v, 1]) for v in (0.5, 1.0))
+    assert centre == pytest.approx([0.5 + right, 0.5 + down], abs=1e-6)
+    assert corner - centre == pytest.approx([np.exp(scale) / 2] * 2, rel=1e-6)
+    assert (refined[2] - refined[0]) / (refined[3] - refined[1]) == pytest.approx(aspect)
+
+
+@pytest.mark.parametrize("placement", [(9, -9, 9), (-9, 9, -9)])
+def test_a_refinement_has_bounds(placement):
+    refined = np.array(refined_box((0, 0, 75, 100), np.array(placement, np.float32)))
+    assert np.abs(refined).max() < 300 and 66 < refined[3] - refined[1] < 151

@@ -62,7 +62,19 @@ def test_answers_about_the_astronaut(model, face, question, beginning, words):
 
 def test_timings_name_every_stage(model, face):
     timings = model.ask(face, "Is she smiling?").timings
-    for name in ("load", "detect", "crop", "parser", "vision", "fusion", "perceive", "ttft", "decode", "answer"):
+    for name in (
+        "load",
+        "detect",
+        "refiner",
+        "crop",
+        "parser",
+        "vision",
+        "fusion",
+        "perceive",
+        "ttft",
+        "decode",
+        "answer",
+    ):
         assert timings[f"{name}_ms"] >= 0
 
 
@@ -74,10 +86,16 @@ def test_every_kind_of_source_is_the_same_face(model, astronaut, face, tmp_path)
         assert again.box == face.box and again.attributes == face.attributes
 
 
-def test_a_box_is_what_detection_would_have_found(model, astronaut, face):
-    given = model.perceive(astronaut, box=face.box)
-    assert given.attributes == face.attributes
-    np.testing.assert_array_equal(given.parse_map, face.parse_map)
+@pytest.mark.parametrize("shift, scale", [(0, 1), (0.15, 1), (-0.15, 1.2), (0.1, 0.85)])
+def test_a_rough_box_gives_the_face(model, astronaut, face, shift, scale):
+    """shift: right and down, in face heights. What another detector calls a face is rarely what ours does."""
+    box = np.array(face.box)
+    height = box[3] - box[1]
+    centre = (box[:2] + box[2:]) / 2 + shift * height
+    half = (box[2:] - box[:2]) / 2 * scale
+    given = model.perceive(astronaut, box=(*(centre - half), *(centre + half)))
+    assert {name: given.labels[name] for name in ASTRONAUT} == ASTRONAUT
+    assert np.abs(np.array(given.box) - box).max() < 0.08 * height
 
 
 def test_a_big_frame_gives_the_same_face(model, astronaut, face):
@@ -201,17 +219,16 @@ def test_sampling_is_greedy_or_seeded(model, face):
 
 
 def test_every_face_of_a_frame_in_one_batch(model, astronaut, face):
-    """The photograph beside its mirror image: two faces, each as it is alone."""
-    frame = np.hstack([astronaut[:300, 60:420], astronaut[:300, 60:420, :][:, ::-1]])
-    faces = model.perceive_all(frame)
+    """The photograph beside its mirror image: two faces, each as the first is alone."""
+    half = astronaut[:300, 60:420]
+    faces = model.perceive_all(np.hstack([half, half[:, ::-1]]))
     assert len(faces) == 2
+    alone = model.perceive(half)
     centres = sorted((found.box[0] + found.box[2]) / 2 for found in faces)
     assert centres[0] < 360 < centres[1]
     for found in faces:
-        assert {name: found.labels[name] for name in ASTRONAUT} == ASTRONAUT
-        alone = model.perceive(frame, found.box)
         difference = [abs(alone.attributes[name] - found.attributes[name]) for name in NAMES]
-        assert max(difference) < 1e-4
+        assert {name: found.labels[name] for name in ASTRONAUT} == ASTRONAUT and np.mean(difference) < 0.1
 
 
 def test_labels_obey_the_rules_on_noise(model):
@@ -272,7 +289,7 @@ def test_any_language_gets_words_back(model, face, question):
 def test_a_detector_of_ones_own(astronaut):
     box = (170.0, 60.0, 270.0, 190.0)
     model = FaceInsight.load(threads=1, detector=lambda image: np.array([box]))
-    assert model.perceive(astronaut).box == box
+    assert np.abs(np.array(model.perceive(astronaut).box) - box).max() < 30
     model.detector = lambda image: np.zeros((0, 4))
     with pytest.raises(NoFaceError):
         model.perceive(astronaut)

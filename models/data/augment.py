@@ -28,12 +28,12 @@ def nominal_matrix(shape: tuple[int, int], size: int) -> np.ndarray:
 
 
 def random_matrix(shape: tuple[int, int], size: int, rng: np.random.Generator, strength: float = 1.0):
-    """A jittered crop and whether it is mirrored.
+    """A turned and mirrored crop that is off as a detector's box is, and whether it is mirrored.
 
-    On the portraits the detector's crops are off by 3 px (shift) and 8 % (scale), one standard deviation; the jitter is
-    wider, so that they lie well inside.
+    strength: 1 is somewhat more than what the detector's crops are off by on the portraits, which is 3 px (shift) and
+    8 % (scale), one standard deviation.
     """
-    angle = np.deg2rad(rng.normal(0, 7 * strength))
+    angle = np.deg2rad(rng.normal(0, 5))
     side = NOMINAL_SIDE * shape[0] / 224 * np.exp(rng.normal(0, 0.11 * strength))
     mirrored = rng.random() < 0.5
     a = size / side * np.cos(angle)
@@ -43,6 +43,17 @@ def random_matrix(shape: tuple[int, int], size: int, rng: np.random.Generator, s
         linear[0] *= -1
     centre = np.array([shape[1], shape[0]]) / 2 + rng.normal(0, 4.5 * strength, 2)
     return np.hstack([linear, (size / 2 - linear @ centre)[:, None]]), mirrored
+
+
+def placement(matrix: np.ndarray, shape: tuple[int, int], size: int) -> np.ndarray:
+    """Where the nominal crop of a training image lies in the crop that `matrix` takes.
+
+    Returns float32 [3]: how far its centre is right of and below this crop's, in sides of this crop, and the logarithm
+    of its side over this one's. What `runtime.image.refined_box` undoes.
+    """
+    right, down = (matrix @ np.array([shape[1] / 2, shape[0] / 2, 1])) / size - 0.5
+    scale = np.hypot(matrix[0, 0], matrix[1, 0])
+    return np.array([right, down, np.log(scale * NOMINAL_SIDE * shape[0] / 224 / size)], np.float32)
 
 
 def crop_pair(image: np.ndarray, mask: np.ndarray | None, matrix: np.ndarray, mirrored: bool, size: int):
@@ -65,11 +76,11 @@ def photographic(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         image *= rng.normal(1, 0.05, 3).astype(np.float32)
     image = (image - 128) * np.exp(rng.normal(0, 0.2)) + 128 + rng.normal(0, 18)
     draw = rng.random()
-    if draw < 0.15:
-        image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.4, 1.3))
-    elif draw < 0.3:
+    if draw < 0.1:
+        image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.4, 1.1))
+    elif draw < 0.2:
         size = image.shape[0]
-        small = int(size * rng.uniform(0.4, 0.8))
+        small = int(size * rng.uniform(0.5, 0.9))
         image = cv2.resize(cv2.resize(image, (small, small), interpolation=cv2.INTER_AREA), (size, size))
     if rng.random() < 0.4:
         image += rng.standard_normal(image.shape, np.float32) * rng.uniform(1, 10)

@@ -13,6 +13,7 @@ from faceinsight.models.data.augment import (
     cutout,
     nominal_matrix,
     photographic,
+    placement,
     random_matrix,
     wear_glasses,
 )
@@ -27,7 +28,8 @@ class FaceBatches:
     """real: the portraits' train split, or None for synthetic faces only. synthetic: share of rendered faces, 0..1.
 
     size: side of the crops in pixels. parser_size: also crop for the parser, at this side. glasses: share of the real
-    faces without eyeglasses that get a drawn pair. Real faces are visited in shuffled epochs.
+    faces without eyeglasses that get a drawn pair. jitter: how far the crops are off, see `random_matrix`. Real faces
+    are visited in shuffled epochs.
     """
 
     real: Portraits | None
@@ -38,24 +40,27 @@ class FaceBatches:
     occlude: bool = True
     parser_size: int | None = None
     glasses: float = 0.0
+    jitter: float = 1.0
 
     def __call__(self, step: int) -> dict[str, Tensor]:
-        """pixels [B, S, S, 3] uint8, parse_map [B, S, S] uint8 (255 unknown), targets [B, L] float32 (NaN unknown).
+        """pixels [B, S, S, 3] uint8, parse_map [B, S, S] uint8 (255 unknown), targets [B, L] float32 (NaN unknown) and
+        placement [B, 3] float32, where the nominal crop lies in this one.
 
         With `parser_size` P also parser_pixels [B, P, P, 3] uint8: the same faces, in the same places.
         """
         rng = np.random.default_rng((self.seed, step))
         rendered = self.batch if self.real is None else round(self.batch * self.synthetic)
-        items: dict[str, list[np.ndarray]] = {"pixels": [], "parse_map": [], "targets": []}
+        items: dict[str, list[np.ndarray]] = {"pixels": [], "parse_map": [], "targets": [], "placement": []}
         if self.parser_size:
             items["parser_pixels"] = []
         for image, mask, target in [*self._real(step, self.batch - rendered), *self._synthetic(step, rendered)]:
-            matrix, mirrored = random_matrix(image.shape[:2], self.size, rng)
+            matrix, mirrored = random_matrix(image.shape[:2], self.size, rng, self.jitter)
             seed = rng.integers(2**63)
             crop, parse_map = self._crop(image, mask, matrix, mirrored, self.size, seed)
             items["pixels"].append(crop)
             items["parse_map"].append(parse_map)
             items["targets"].append(target)
+            items["placement"].append(placement(matrix, image.shape[:2], self.size))
             if self.parser_size:
                 scaled = matrix * (self.parser_size / self.size)
                 items["parser_pixels"].append(self._crop(image, None, scaled, mirrored, self.parser_size, seed)[0])
@@ -91,29 +96,6 @@ class FaceBatches:
         for k in range(count):
             sample = generate(int(np.random.default_rng((self.seed, 1, step, k)).integers(2**31)))
             yield sample.image, sample.parse_map, targets([sample.labels])[0]
-
-
-@dataclass(frozen=True)
-class Mixup:
-    """Every face of a batch blended with another one, pixels and targets alike (Zhang et al. 2018).
-
-    alpha: of the Beta distribution of the other face's share; the smaller, the fewer faces are visibly mixed.
-    """
-
-    batches: FaceBatches
-    alpha: float = 0.2
-
-    def __call__(self, step: int) -> dict[str, Tensor]:
-        """pixels [B, S, S, 3] uint8 and targets [B, L] float32, NaN where either face's label is unknown."""
-        batch = self.batches(step)
-        rng = np.random.default_rng((self.batches.seed, 4, step))
-        count = len(batch["pixels"])
-        other = torch.from_numpy(rng.permutation(count))
-        share = torch.from_numpy(np.minimum(drawn := rng.beta(self.alpha, self.alpha, count), 1 - drawn)).float()
-        pixels = batch["pixels"].float()
-        mixed = torch.lerp(pixels, pixels[other], share[:, None, None, None]).round().to(torch.uint8)
-        targets = torch.lerp(batch["targets"], batch["targets"][other], share[:, None])
-        return {"pixels": mixed, "targets": targets}
 
 
 _ORDERS: dict[tuple[int, int, int], np.ndarray] = {}

@@ -37,11 +37,13 @@ def encode_faces(
     seed: int,
     occlude: bool,
     glasses: float = 0.0,
+    jitter: float = 1.0,
 ) -> Gallery:
     """Encodes `count` augmented faces, rounded up to whole batches; see `FaceBatches` for the arguments."""
     model.eval()
     config = model.config
-    batches = FaceBatches(train, _BATCH, config.vision.size, synthetic, seed, occlude, config.parser.size, glasses)
+    size, parser_size = config.vision.size, config.parser.size
+    batches = FaceBatches(train, _BATCH, size, synthetic, seed, occlude, parser_size, glasses, jitter)
     parts = []
     steps = -(-count // _BATCH)
     with ProgressBar("encode faces", steps) as advance:

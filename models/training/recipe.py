@@ -11,7 +11,6 @@ from pathlib import Path
 
 import torch
 
-from faceinsight.models.attributes import AttributeHead
 from faceinsight.models.config import FaceInsightConfig
 from faceinsight.models.data.portraits import Portraits, read_portraits
 from faceinsight.models.data.tokenizer import train_tokenizer
@@ -25,11 +24,18 @@ from .instruct import Instruction, subjects, train_instruct, train_language
 from .trainer import Schedule
 
 RECIPES = Path(__file__).with_name("recipes")
-STAGES = ("language", "vision", "parser", "alignment", "instruct")
+STAGES = ("language", "refiner", "vision", "parser", "alignment", "instruct")
 
 
 @dataclasses.dataclass(frozen=True)
-class Seeing:
+class Jitter:
+    """jitter: how far the crops are off, see `models.data.augment.random_matrix`."""
+
+    jitter: float = 1.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Seeing(Jitter):
     """glasses: share of the real faces without eyeglasses that get a drawn pair."""
 
     glasses: float = 0.0
@@ -45,7 +51,8 @@ class Alignment(Seeing):
 
 
 _OPTIONS = {
-    "language": Instruction, "vision": Seeing, "parser": Seeing, "alignment": Alignment, "instruct": Instruction
+    "language": Instruction, "refiner": Jitter, "vision": Seeing, "parser": Seeing, "alignment": Alignment,
+    "instruct": Instruction,
 }  # fmt: skip
 
 
@@ -55,7 +62,7 @@ class Stage:
 
     schedule: Schedule
     synthetic: float = 0.0
-    options: Seeing | Instruction = Seeing()
+    options: Jitter | Instruction = Jitter()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -174,19 +181,20 @@ def _tokenizer(out: Path, template: PromptTemplate, vocab_size: int) -> str:
     return path.read_text(encoding="utf-8")
 
 
-def _parser(model, stage, prompter, train_set, val_set, out):
-    size, glasses = model.config.parser.size, stage.options.glasses
-    stages.train_parser(model.parser, train_set, val_set, stage.schedule, stage.synthetic, glasses, out, size)
+def _refiner(model, stage, prompter, train_set, val_set, out):
+    size, jitter = model.config.refiner.size, stage.options.jitter
+    stages.train_refiner(model.refiner, train_set, val_set, stage.schedule, stage.synthetic, jitter, out, size)
 
 
 def _vision(model, stage, prompter, train_set, val_set, out):
-    # this head is thrown away: the alignment stage trains the one that also sees the parse map
-    config = model.config
-    head = AttributeHead(config.attributes, model.vision.width, config.segmentation.hidden)
-    count = len(config.attributes.prompts)
-    head.set_text_features(torch.randn(count, config.attributes.text_width))
-    size, glasses = config.vision.size, stage.options.glasses
-    stages.train_vision(model.vision, head, train_set, val_set, stage.schedule, stage.synthetic, glasses, out, size)
+    stages.set_text_features(model, prompter.encode)
+    options = dataclasses.asdict(stage.options)
+    stages.train_vision(model, train_set, val_set, stage.schedule, stage.synthetic, out=out, **options)
+
+
+def _parser(model, stage, prompter, train_set, val_set, out):
+    options = dataclasses.asdict(stage.options) | {"size": model.config.parser.size}
+    stages.train_parser(model.parser, train_set, val_set, stage.schedule, stage.synthetic, out=out, **options)
 
 
 def _alignment(model, stage, prompter, train_set, val_set, out):
@@ -207,4 +215,7 @@ def _instruct(model, stage, prompter, train_set, val_set, out):
     train_instruct(model, prompter, people, held_out, stage.options, stage.schedule, out)
 
 
-_STAGES = {"language": _language, "parser": _parser, "vision": _vision, "alignment": _alignment, "instruct": _instruct}
+_STAGES = {
+    "language": _language, "refiner": _refiner, "vision": _vision, "parser": _parser, "alignment": _alignment,
+    "instruct": _instruct,
+}  # fmt: skip

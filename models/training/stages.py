@@ -15,10 +15,11 @@ from faceinsight.models.data.portraits import Portraits, targets
 from faceinsight.models.data.synthetic import sample_labels
 from faceinsight.models.faceinsight import FaceInsightModel
 from faceinsight.models.parser import FaceParser
+from faceinsight.models.refiner import BoxRefiner
 from faceinsight.models.vision import VisionEncoder
 from faceinsight.runtime.labels import IGNORE, NAMES, PARSE_CLASSES
 
-from .faces import FaceBatches, Mixup, nominal_pixels
+from .faces import FaceBatches, nominal_pixels
 from .gallery import encode_faces, encode_nominal
 from .trainer import Schedule, fit
 
@@ -58,6 +59,36 @@ def balanced_accuracy(logits: Tensor, targets: np.ndarray) -> dict[str, float]:
     return scores
 
 
+def train_refiner(
+    refiner: BoxRefiner,
+    train: Portraits | None,
+    val: Portraits | None,
+    schedule: Schedule,
+    synthetic: float,
+    jitter: float,
+    out: Path,
+    size: int,
+) -> None:
+    """Smooth L1 on where the nominal crop lies in crops that are off by chance; needs no labels."""
+    batches = FaceBatches(train, schedule.batch, size, synthetic, schedule.seed, jitter=jitter)
+    checked = FaceBatches(val, len(val.images), size, 0.0, schedule.seed, occlude=False, jitter=1.0) if val else None
+
+    def loss(batch):
+        return F.smooth_l1_loss(refiner(batch["pixels"]), batch["placement"], beta=0.02), {}
+
+    @torch.no_grad()
+    def validate():
+        batch = checked(0)
+        left = (refiner(batch["pixels"]) - batch["placement"]).abs().mean(0).tolist()
+        given = batch["placement"].abs().mean(0).tolist()
+        names = ("right", "down", "scale")
+        return {f"{n}_given": round(v, 4) for n, v in zip(names, given, strict=True)} | {
+            f"{n}_left": round(v, 4) for n, v in zip(names, left, strict=True)
+        }
+
+    fit("refiner", refiner, batches, loss, schedule, out, validate if val else None)
+
+
 def train_parser(
     parser: FaceParser,
     train: Portraits | None,
@@ -65,11 +96,14 @@ def train_parser(
     schedule: Schedule,
     synthetic: float,
     glasses: float,
+    jitter: float,
     out: Path,
     size: int,
 ) -> None:
     """Cross-entropy over the known pixels of the parse maps."""
-    batches = FaceBatches(train, schedule.batch, size, synthetic, schedule.seed, occlude=False, glasses=glasses)
+    batches = FaceBatches(
+        train, schedule.batch, size, synthetic, schedule.seed, occlude=False, glasses=glasses, jitter=jitter
+    )
     weights = torch.ones(len(PARSE_CLASSES))
     weights[
         [PARSE_CLASSES.index(n) for n in ("eye_g", "l_eye", "r_eye", "l_brow", "r_brow", "u_lip", "l_lip", "mouth")]
@@ -116,7 +150,7 @@ def _prior(train: Portraits | None, synthetic: float, glasses: float, count: int
 
 
 class VisionLearner(nn.Module):
-    """Vision encoder and attribute head without the parse map: what a small encoder is first trained with."""
+    """Vision encoder and attribute head, without the parse map."""
 
     def __init__(self, vision: VisionEncoder, head: AttributeHead):
         super().__init__()
@@ -127,22 +161,22 @@ class VisionLearner(nn.Module):
 
 
 def train_vision(
-    vision: VisionEncoder,
-    head: AttributeHead,
+    model: FaceInsightModel,
     train: Portraits | None,
     val: Portraits | None,
     schedule: Schedule,
     synthetic: float,
     glasses: float,
+    jitter: float,
     out: Path,
-    size: int,
 ) -> None:
-    """Trains a vision encoder from scratch on the attributes (leave the stage out for one that comes with weights)."""
-    learner = VisionLearner(vision, head)
-    batches = FaceBatches(train, schedule.batch, size, synthetic, schedule.seed, glasses=glasses)
+    """Trains a small vision encoder from scratch on the attributes (leave the stage out for one that comes with
+    weights), and the attribute head with it, which the alignment then goes on from."""
+    size = model.config.vision.size
+    learner = VisionLearner(model.vision, model.fusion.head)
+    batches = FaceBatches(train, schedule.batch, size, synthetic, schedule.seed, glasses=glasses, jitter=jitter)
     weights = label_weights(_prior(train, synthetic, glasses))
     held_out = nominal_pixels(val, size)[0] if val else None
-    batches = Mixup(batches)
 
     def loss(batch):
         return attribute_loss(learner(batch["pixels"]), batch["targets"], weights), {}
@@ -183,6 +217,7 @@ def train_alignment(
     schedule: Schedule,
     synthetic: float,
     glasses: float,
+    jitter: float,
     faces: int,
     blind: float,
     tau: float,
@@ -195,7 +230,9 @@ def train_alignment(
     """
     # a stage that is finished encodes nothing
     encoded = functools.cache(
-        lambda: encode_faces(model, train, faces, synthetic, schedule.seed + 7, occlude=True, glasses=glasses)
+        lambda: encode_faces(
+            model, train, faces, synthetic, schedule.seed + 7, occlude=True, glasses=glasses, jitter=jitter
+        )
     )
     held_out = functools.cache(lambda: encode_nominal(model, val))
     learner = AlignmentLearner(model, blind)
