@@ -108,11 +108,13 @@ _NANO_LANGUAGE = BackboneConfig(
 
 @dataclass(frozen=True)
 class FaceInsightConfig:
-    """The whole model. context: KV cache length in tokens that bundles are built with."""
+    """The whole model. mirrored: the vision encoder also looks at each crop's mirror image. context: KV cache length in
+    tokens that bundles are built with."""
 
     refiner: RefinerConfig = RefinerConfig()
     parser: BackboneConfig = _NANO_PARSER
     vision: BackboneConfig = _NANO_VISION
+    mirrored: bool = True
     segmentation: SegmentationConfig = SegmentationConfig()
     attributes: AttributeConfig = AttributeConfig()
     language: BackboneConfig = _NANO_LANGUAGE
@@ -130,6 +132,7 @@ class FaceInsightConfig:
                 refiner=RefinerConfig(**_tuples(data["refiner"], "widths", "mean", "std")),
                 parser=_backbone(data["parser"]),
                 vision=_backbone(data["vision"]),
+                mirrored=data["mirrored"],
                 segmentation=SegmentationConfig(**data["segmentation"]),
                 attributes=AttributeConfig(**_tuples(data["attributes"], "prompts")),
                 language=_backbone(data["language"]),

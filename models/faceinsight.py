@@ -69,7 +69,7 @@ class FaceInsightModel(nn.Module):
         )
         self.refiner = BoxRefiner(config.refiner)
         self.parser = FaceParser(config.parser, weights)
-        self.vision = VisionEncoder(config.vision, weights)
+        self.vision = VisionEncoder(config.vision, weights, config.mirrored)
         self.language = LanguageModel(config.language, weights)
         if config.attributes.text_width != self.language.width:
             raise InputError(

@@ -15,10 +15,14 @@ class VisionEncoder(nn.Module):
 
     A transformer (CLIP, SigLIP, DINOv2, ViT) gives the tokens of its penultimate layer without the class token; a
     convolutional backbone gives its last feature map, one token a cell.
+
+    mirrored: after training, every token is the mean of the crop's and of its mirror image's at the same place. A face
+    is nearly symmetric, and what the two views disagree about is mostly noise.
     """
 
-    def __init__(self, config: BackboneConfig, weights: bool = True):
+    def __init__(self, config: BackboneConfig, weights: bool = True, mirrored: bool = False):
         super().__init__()
+        self.mirrored = mirrored
         self.normalize = Normalize(config.mean, config.std)
         model = build(AutoModel, config, weights)
         self.backbone = getattr(model, "vision_model", model)
@@ -34,6 +38,13 @@ class VisionEncoder(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """pixels: [B, S, S, 3] uint8 RGB. Returns F_v: [B, N, width] float32."""
+        if self.training or not self.mirrored:
+            return self._tokens(pixels)
+        straight, mirror = self._tokens(torch.cat([pixels, pixels.flip(2)])).unflatten(0, (2, -1))
+        side = round(mirror.shape[1] ** 0.5)
+        return (straight + mirror.unflatten(1, (side, side)).flip(2).flatten(1, 2)) / 2
+
+    def _tokens(self, pixels: Tensor) -> Tensor:
         pixel_values = self.normalize(pixels)
         if self.convolutional:
             return self.backbone(pixel_values).last_hidden_state.flatten(2).transpose(1, 2)

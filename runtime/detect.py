@@ -54,23 +54,39 @@ class CascadeDetector:
                 if side * scale < 24:
                     return []
                 boxes = self._detect(name, _resized(grey, scale), step, neighbours)
-                if not len(boxes) and name.endswith("profileface.xml"):
+                if not boxes and name.endswith("profileface.xml"):
                     boxes = self._detect(name, _resized(grey, scale)[:, ::-1], step, neighbours)
                     boxes = [(int(grey.shape[1] * scale) - x - w, y, w, h) for x, y, w, h in boxes]
-                if len(boxes):
+                if boxes:
                     found = [_face_box(*(float(v) / scale for v in box)) for box in boxes]
                     return sorted(found, key=lambda b: b[1] - b[3])
         return []
 
-    def _detect(self, name: str, grey: np.ndarray, step: float, neighbours: int):
+    def _detect(self, name: str, grey: np.ndarray, step: float, neighbours: int) -> list[tuple[int, int, int, int]]:
+        """Squares xywh. Of those that overlap only the one with most raw hits stays: a face has 27 (median), a collar
+        or a shadow beside it 4 or 5, and it may well be the larger square."""
         import cv2
 
         if name not in self._cascades:
             self._cascades[name] = cv2.CascadeClassifier(cv2.data.haarcascades + name)
         least = max(24, int(self.smallest * min(grey.shape)))
-        return self._cascades[name].detectMultiScale(
+        boxes, hits = self._cascades[name].detectMultiScale2(
             np.ascontiguousarray(grey), step, neighbours, minSize=(least, least)
         )
+        kept: list[tuple[int, int, int, int]] = []
+        strongest = sorted(zip(np.ravel(hits), boxes, strict=True), key=lambda found: (-found[0], -found[1][2]))
+        for _, box in strongest:
+            box = tuple(int(v) for v in box)
+            if all(_overlap(box, other) < 0.25 for other in kept):
+                kept.append(box)
+        return kept
+
+
+def _overlap(a: tuple[int, int, int, int], b: tuple[int, int, int, int]) -> float:
+    """Share of the smaller square, both xywh, that lies in the other one."""
+    width = min(a[0] + a[2], b[0] + b[2]) - max(a[0], b[0])
+    height = min(a[1] + a[3], b[1] + b[3]) - max(a[1], b[1])
+    return max(width, 0) * max(height, 0) / min(a[2] * a[3], b[2] * b[3])
 
 
 def _resized(grey: np.ndarray, scale: float) -> np.ndarray:

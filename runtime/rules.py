@@ -41,7 +41,6 @@ RULES = (
     Rule("exactly_one", ("Black_Hair", "Brown_Hair", "Blond_Hair", "Red_Hair", "Gray_Hair", "White_Hair")),
     Rule("implies", ("Mustache", "Male")),
     Rule("implies", ("Beard", "Male")),
-    Rule("excludes", ("Bald", "Receding_Hairline")),
     Rule("excludes", ("Wearing_Hat", "Bald", "Receding_Hairline")),
 )
 

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from faceinsight import FaceInsight, InputError, NoFaceError
+from faceinsight.runtime.detect import CascadeDetector
 from faceinsight.runtime.errors import FaceInsightError
 from faceinsight.runtime.labels import LABELS, NAMES, PARSE_CLASSES
 from faceinsight.runtime.rules import RULES
@@ -284,6 +285,18 @@ def test_any_language_gets_words_back(model, face, question):
     except InputError:
         return
     assert text.isprintable() and text
+
+
+def test_no_face_is_found_twice(astronaut):
+    """A busy frame makes the cascades see faces in collars and flags beside the real one."""
+    detector = CascadeDetector(smallest=0.03)
+    busy = np.vstack([np.hstack([astronaut, astronaut[:, ::-1]])] * 2)
+    boxes = detector(busy)
+    assert len(boxes) >= 4
+    for i, a in enumerate(boxes):
+        for b in boxes[i + 1 :]:
+            centre = ((b[0] + b[2]) / 2, (b[1] + b[3]) / 2)
+            assert not (a[0] < centre[0] < a[2] and a[1] < centre[1] < a[3])
 
 
 def test_a_detector_of_ones_own(astronaut):

@@ -86,6 +86,16 @@ def test_a_placement_finds_the_nominal_crop(seed):
     assert np.exp(scale) * size == pytest.approx(164 * np.sqrt(abs(np.linalg.det(matrix[:, :2]))), rel=1e-4)
 
 
+@torch.no_grad()
+def test_a_face_and_its_mirror_image_have_the_same_features():
+    encoder = FaceInsightModel(FaceInsightConfig()).vision.eval()
+    pixels = torch.randint(0, 255, (2, 128, 128, 3), dtype=torch.uint8)
+    features, mirrored = encoder(pixels), encoder(pixels.flip(2))
+    torch.testing.assert_close(features.unflatten(1, (4, 4)).flip(2), mirrored.unflatten(1, (4, 4)))
+    encoder.mirrored = False
+    assert not torch.allclose(encoder(pixels), features, atol=1e-3)
+
+
 def test_unknown_labels_carry_no_loss():
     targets = torch.tensor([[1.0, float("nan")], [0.0, float("nan")]])
     weights = (torch.ones(2), torch.ones(2))

@@ -43,10 +43,12 @@ class Seeing(Jitter):
 
 @dataclasses.dataclass(frozen=True)
 class Alignment(Seeing):
-    """faces: how many the frozen encoders see, once. blind, tau: see `train_alignment`."""
+    """faces: how many the frozen encoders see, once. The others: see `train_alignment`."""
 
     faces: int = 6000
     blind: float = 0.0
+    parts_only: bool = False
+    parts: float = 1.0
     tau: float = 0.0
 
 

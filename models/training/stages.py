@@ -220,11 +220,16 @@ def train_alignment(
     jitter: float,
     faces: int,
     blind: float,
+    parts_only: bool,
+    parts: float,
     tau: float,
     out: Path,
 ) -> None:
     """L_bce over both modalities, on `faces` augmented faces that the frozen encoders see once.
 
+    parts_only: the head's image side stays as the vision stage left it; only the segmentation side learns.
+    parts: the segmentation side's weight beside the image's, afterwards: each was taught to explain the labels alone,
+    and their plain sum counts the same evidence twice.
     tau: post-hoc logit adjustment (Menon et al. 2021, section 3): logits are lowered by tau log(p / (1 - p)), p the
     label's share in training, because a network that fits its training faces forgets the weights of rare labels.
     """
@@ -236,6 +241,10 @@ def train_alignment(
     )
     held_out = functools.cache(lambda: encode_nominal(model, val))
     learner = AlignmentLearner(model, blind)
+    head = learner.head
+    image_side = [*head.visual.parameters(), *head.text.parameters(), head.bias]
+    for parameter in image_side:
+        parameter.requires_grad_(not parts_only)
     weights = label_weights(_prior(train, synthetic, glasses))
     # the weights are 1 / (2 p) and 1 / (2 (1 - p))
     adjustment = tau * (weights[1] / weights[0]).log()
@@ -262,7 +271,10 @@ def train_alignment(
 
     fit("alignment", learner, batch, loss, schedule, out, validate if val else None)
     with torch.no_grad():
-        learner.head.bias -= adjustment
+        head.segmentation.weight *= parts
+        head.bias -= adjustment
+    for parameter in image_side:
+        parameter.requires_grad_(True)
 
 
 @torch.no_grad()
