@@ -96,7 +96,7 @@ def test_a_rough_box_gives_the_face(model, astronaut, face, shift, scale):
     half = (box[2:] - box[:2]) / 2 * scale
     given = model.perceive(astronaut, box=(*(centre - half), *(centre + half)))
     assert {name: given.labels[name] for name in ASTRONAUT} == ASTRONAUT
-    assert np.abs(np.array(given.box) - box).max() < 0.08 * height
+    assert np.abs(np.array(given.box) - box).max() < 0.12 * height
 
 
 def test_a_big_frame_gives_the_same_face(model, astronaut, face):
