@@ -21,7 +21,7 @@ QUESTIONS = (
     "Describe this face.",
 )
 SYNTHETIC_QUESTIONS = ("Is this a man or a woman?", "Any glasses?", "Is there a hat?", "Describe this face.")
-SYNTHETIC_SEED = 31
+SYNTHETIC_SEED = 343
 
 
 def main() -> None:
