@@ -43,7 +43,7 @@ def build_bundle(
 ) -> dict:
     """Builds the bundle of a model directory (the bundled nano if None) in `out`; returns its manifest.
 
-    precision: "int8" (W8A8 for all that sees, INT8 weights for the language model) or "fp32".
+    precision: "int8" (W8A8 for VISION_STAGES, INT8 weights for the language model) or "fp32".
     calibration: a folder of images or a scales file; nano's own scales file serves the bundled nano.
     Raises InputError for a missing calibration or one of another model.
     """
@@ -74,7 +74,7 @@ def calibrate_model(model_dir: str | Path | None, images: str | Path, out: str |
     """Measures activation ranges on a folder of images and writes the scales file; returns the number of faces."""
     model_dir = model_directory(model_dir)
     model = FaceInsightModel.from_pretrained(model_dir)
-    crops = read_crops(images, _sizes(model.config), limit, _refine(model))
+    crops = read_crops(images, model.config.sizes, limit, _refine(model))
     graphs = _exported(model)
     ranges = measure_ranges(graphs, crops)
     count = len(crops["vision"])
@@ -137,10 +137,6 @@ def model_directory(given: str | Path | None) -> Path:
     return Path(given) if given else Path(faceinsight.models.__file__).parent / "nano"
 
 
-def _sizes(config: FaceInsightConfig) -> dict[str, int]:
-    return {"refiner": config.refiner.size, "parser": config.parser.size, "vision": config.vision.size}
-
-
 def _refine(model: FaceInsightModel) -> Callable[[np.ndarray], np.ndarray]:
     """The refiner on one crop [S, S, 3] uint8: its placement [3]."""
 
@@ -155,7 +151,7 @@ def _ranges(model, model_dir, digest, graphs, calibration, rendered):
     """The ranges and the crops to verify on: calibration images if there are any, rendered faces otherwise."""
     source = Path(calibration) if calibration else model_dir / "scales.json"
     if source.is_dir():
-        crops = read_crops(source, _sizes(model.config), 256, _refine(model))
+        crops = read_crops(source, model.config.sizes, 256, _refine(model))
         return measure_ranges(graphs, crops), crops
     if not source.is_file():
         raise InputError(
@@ -179,7 +175,7 @@ def _rendered_crops(config: FaceInsightConfig, count: int) -> dict[str, np.ndarr
     images = [generate(seed).image for seed in range(count)]
     return {
         name: np.stack([crop_pair(i, None, nominal_matrix(i.shape[:2], size), False, size)[0] for i in images])
-        for name, size in _sizes(config).items()
+        for name, size in config.sizes.items()
     }
 
 
@@ -216,7 +212,7 @@ def _manifest(model, digest, target, precision, contents, checks) -> dict:
         "device": None,
         "stages": stages,
         "tokenizer": {"file": "tokenizer.json", "sha256": hashlib.sha256(tokenizer).hexdigest()},
-        "sizes": _sizes(model.config),
+        "sizes": model.config.sizes,
         "attributes": list(NAMES),
         "rules": [{"kind": rule.kind, "names": list(rule.names)} for rule in RULES],
         "prompt": dataclasses.asdict(PromptTemplate()),

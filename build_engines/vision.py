@@ -64,9 +64,7 @@ def stage_graph(model: FaceInsightModel, stage: Stage) -> onnx.ModelProto:
 
 def _example(model: FaceInsightModel, stage: Stage) -> tuple[Tensor, ...]:
     """Zeros of the stage's input shapes; batch 2, because the exporter takes a dimension of 1 for a constant."""
-    config = model.config
-    sides = {"refiner": config.refiner.size, "parser": config.parser.size, "vision": config.vision.size}
-    pixels = {name: torch.zeros(2, side, side, 3, dtype=torch.uint8) for name, side in sides.items()}
+    pixels = {name: torch.zeros(2, side, side, 3, dtype=torch.uint8) for name, side in model.config.sizes.items()}
     if stage == "fusion":
         return model.vision.eval()(pixels["vision"]), pixels["parser"][..., 0]
     return (pixels[stage],)

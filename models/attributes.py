@@ -9,8 +9,10 @@ from .config import AttributeConfig
 
 
 class AttributeHead(nn.Module):
-    """logit_i = <v, t_i> + bias_i, v the projected visual feature, t_i the projected text of label i (the inner product
-    of ML-GCN: a cosine would make 21 labels share one unit of length, and the small ones lose).
+    """logit_i = <v, t_i> / sqrt(width) + bias_i, v the projected visual feature, t_i the projected text of label i.
+
+    The inner product is ML-GCN's (Chen et al. 2019, section 3): with a cosine all labels share one unit of length, and
+    those that rest on few pixels, eyeglasses above all, lose.
 
     `text_features` is T^0: [L, text_width], the mean of the language model's input embeddings over each label's
     prompt, computed once (`set_text_features`). `label_features` is the seam for the paper's correlation constraint

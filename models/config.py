@@ -29,7 +29,9 @@ class BackboneConfig:
 
 @dataclass(frozen=True)
 class RefinerConfig:
-    """size: side of its crop in pixels. widths: channels of each strided convolution."""
+    """size: side of its crop in pixels. widths: channels of each convolution, stride 2. hidden: width of the layer
+    after them. mean, std: per channel, for pixels in [0, 1].
+    """
 
     size: int = 64
     widths: tuple[int, ...] = (16, 32, 48, 64)
@@ -119,6 +121,11 @@ class FaceInsightConfig:
     attributes: AttributeConfig = AttributeConfig()
     language: BackboneConfig = _NANO_LANGUAGE
     context: int = 384
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Stage that sees pixels -> side of its square crop in pixels."""
+        return {"refiner": self.refiner.size, "parser": self.parser.size, "vision": self.vision.size}
 
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self), indent=1)

@@ -4,7 +4,7 @@ A question is built in three independent steps: a *phrase* of a concept ("a goat
 phrase into a clause ("does he have a goatee", FORMS), and a *wrapper* around the clause ("can you tell me whether he
 has a goatee?"). Forms and wrappers are shared by all labels, and by questions that must be refused, so a model that
 learns from the pairs meets every keyword in every frame. A share of the questions (WRITTEN) are whole
-sentences that people wrote instead, for what no grammar thinks of. Answers are deterministic functions of the labels.
+sentences, written by hand for what no grammar thinks of. Answers are deterministic functions of the labels.
 """
 
 from __future__ import annotations
@@ -268,10 +268,9 @@ def _written_question(table: list[str], gender: str | None, rng: random.Random, 
     text = text if re.match(r"I\b|[A-Z]{2}", text) else text[0].lower() + text[1:]
     subject = _subject(rng, gender)
     first, mention, rest = re.split(r"(\{s\}|\{owner\}|\{o\}|$)", text, maxsplit=1)
-    gender = {"his": "male", "her": "female", "their": None}[subject.p]
-    text = subject.fill(first + mention, **words) + _Subject(*_PRONOUNS[gender][:2], *_PRONOUNS[gender][1:]).fill(
-        rest, **words
-    )
+    pronoun, possessive, objective = next(forms for forms in _PRONOUNS.values() if forms[1] == subject.p)
+    later = _Subject(pronoun, possessive, possessive, objective)
+    text = subject.fill(first + mention, **words) + later.fill(rest, **words)
     for singular, plural in _AGREEMENT.items():
         text = re.sub(rf"\b{singular} they\b", f"{plural} they", text)
         text = re.sub(rf"\bthey {singular}\b", f"they {plural}", text)
