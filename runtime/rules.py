@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +17,8 @@ import numpy as np
 from .errors import BundleError
 
 KINDS = ("exactly_one", "implies", "excludes")
+MAX_GROUP = 16
+"""Most attributes that rules may tie together: all 2^n assignments of such a group are looked at."""
 
 
 @dataclass(frozen=True)
@@ -26,14 +28,20 @@ class Rule:
     kind: str
     names: tuple[str, ...]
 
-    def holds(self, assignment: Mapping[str, bool]) -> bool:
-        """assignment: attribute name -> bool, with every name of this rule."""
-        first, *others = (assignment[name] for name in self.names)
+    def holds(self, assignment: Mapping[str, bool | np.ndarray]) -> np.ndarray:
+        """assignment: attribute name -> bool, or bool array of many assignments, with every name of this rule.
+
+        Returns bool of the same shape.
+        """
+        first, *others = (np.asarray(assignment[name], bool) for name in self.names)
         if self.kind == "exactly_one":
-            return first + sum(others) == 1
+            return np.sum([first, *others], axis=0) == 1
         if self.kind == "implies":
-            return not first or all(others)
-        return not first or not any(others)
+            return ~first | np.all(others, axis=0)
+        return ~first | ~np.any(others, axis=0)
+
+    def __str__(self) -> str:
+        return f"{self.kind}({', '.join(self.names)})"
 
 
 RULES = (
@@ -46,7 +54,9 @@ RULES = (
 
 
 def rules_from_json(items: Sequence[Mapping], names: Sequence[str]) -> tuple[Rule, ...]:
-    """Reads [{"kind": ..., "names": [...]}]; raises BundleError on an unknown kind or attribute."""
+    """Reads [{"kind": ..., "names": [...]}]; raises BundleError on an unknown kind or attribute, and when the rules
+    contradict each other or one of them follows from the others.
+    """
     rules = []
     for item in items:
         rule = Rule(item["kind"], tuple(item["names"]))
@@ -54,7 +64,67 @@ def rules_from_json(items: Sequence[Mapping], names: Sequence[str]) -> tuple[Rul
         if rule.kind not in KINDS or unknown or len(rule.names) < 2:
             raise BundleError(f"rule {item} is not usable: kinds are {KINDS}, unknown attributes: {unknown}")
         rules.append(rule)
+    if faults := check_rules(rules):
+        raise BundleError(f"the rules are not usable: {'; '.join(faults)}")
     return tuple(rules)
+
+
+def check_rules(rules: Sequence[Rule]) -> list[str]:
+    """What is wrong with a set of rules, one line a fault; [] for a sound one.
+
+    Contradictory: rules that together leave an attribute only one value whatever is seen, or none. Redundant: a rule
+    that follows from the others. Each fault names the fewest rules that it takes.
+    """
+    names = tuple(dict.fromkeys(name for rule in rules for name in rule.names))
+    faults = []
+    for group in _groups(names, rules):
+        own = [rule for rule in rules if rule.names[0] in group]
+        if len(group) > MAX_GROUP:
+            faults.append(
+                f"{len(group)} attributes are tied together, from {group[0]} to {group[-1]}; {MAX_GROUP} can be"
+            )
+        elif fixed := _fixed(group, own):
+            fewest = _fewest(own, lambda some, group=group, name=fixed[0]: name in _fixed(group, some))
+            faults.append(
+                f"{' and '.join(map(str, fewest))} contradict each other: {fixed[0]} could have one value only"
+            )
+        else:
+            faults += _redundant(group, own)[:1]  # of two that say the same, each follows from the other
+    return faults
+
+
+def _redundant(group: tuple[str, ...], rules: Sequence[Rule]) -> list[str]:
+    faults = []
+    for rule in rules:
+        others = [other for other in rules if other is not rule]
+        if _follows(rule, others, group):
+            fewest = _fewest(others, lambda some, rule=rule: _follows(rule, some, group))
+            faults.append(f"{rule} is redundant: it follows from {_listed(fewest)}")
+    return faults
+
+
+def _listed(rules: Sequence[Rule]) -> str:
+    return " and ".join(map(str, rules))
+
+
+def _fixed(group: tuple[str, ...], rules: Sequence[Rule]) -> list[str]:
+    """Attributes that have the same value in all assignments."""
+    allowed = _allowed(group, rules)
+    return [name for name, column in zip(group, allowed.T, strict=True) if column.all() or not column.any()]
+
+
+def _follows(rule: Rule, others: Sequence[Rule], group: tuple[str, ...]) -> bool:
+    return bool(np.all(rule.holds(dict(zip(group, _allowed(group, others).T, strict=True)))))
+
+
+def _fewest(rules: Sequence[Rule], enough: Callable[[Sequence[Rule]], bool]) -> list[Rule]:
+    """A subset that is still enough and from which none can be left out."""
+    kept = list(rules)
+    for rule in rules:
+        without = [other for other in kept if other is not rule]
+        if enough(without):
+            kept = without
+    return kept
 
 
 def consistent_assignment(probabilities: Mapping[str, float], rules: Sequence[Rule] = RULES) -> dict[str, bool]:
@@ -98,10 +168,13 @@ def _groups(names: tuple[str, ...], rules: Sequence[Rule]) -> list[tuple[str, ..
 @functools.lru_cache(maxsize=32)
 def _satisfying(names: tuple[str, ...], rules: tuple[Rule, ...]) -> list[tuple[tuple[str, ...], np.ndarray]]:
     """Every group of `names` with all of its assignments that satisfy `rules`, [k, len(group)] bool."""
-    found = []
-    for group in _groups(names, rules):
-        own = [rule for rule in rules if rule.names[0] in group]
-        every = itertools.product((False, True), repeat=len(group))
-        allowed = [v for v in every if all(rule.holds(dict(zip(group, v, strict=True))) for rule in own)]
-        found.append((group, np.array(allowed, bool).reshape(-1, len(group))))
-    return found
+    return [
+        (group, _allowed(group, [rule for rule in rules if rule.names[0] in group])) for group in _groups(names, rules)
+    ]
+
+
+def _allowed(group: tuple[str, ...], rules: Sequence[Rule]) -> np.ndarray:
+    """All assignments of `group` that satisfy `rules`, [k, len(group)] bool."""
+    every = np.array(list(itertools.product((False, True), repeat=len(group))))
+    columns = dict(zip(group, every.T, strict=True))
+    return every[np.all([np.ones(len(every), bool), *(rule.holds(columns) for rule in rules)], axis=0)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 
 import pytest
 from hypothesis import given, settings
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from faceinsight.runtime.errors import BundleError
 from faceinsight.runtime.labels import GROUPS, LABELS, NAMES, assignment_from_labels, labels_from_assignment
-from faceinsight.runtime.rules import RULES, Rule, consistent_assignment, rules_from_json
+from faceinsight.runtime.rules import RULES, Rule, check_rules, consistent_assignment, rules_from_json
 
 PROBABILITY = st.floats(0, 1)
 FACES = st.fixed_dictionaries({name: PROBABILITY for name in NAMES})
@@ -79,3 +80,46 @@ def test_labels_and_assignments_are_inverse(probabilities):
 def test_unusable_rules_are_refused(item):
     with pytest.raises(BundleError, match="not usable"):
         rules_from_json([item], NAMES)
+
+
+def satisfying(rules) -> list[dict[str, bool]]:
+    every = (dict(zip(SMALL, values, strict=True)) for values in itertools.product((False, True), repeat=len(SMALL)))
+    return [assignment for assignment in every if all(rule.holds(assignment) for rule in rules)]
+
+
+@settings(deadline=None)
+@given(rule_sets())
+def test_a_set_without_faults_leaves_every_attribute_free_and_needs_every_rule(rules):
+    named = {name for rule in rules for name in rule.names}
+    left = satisfying(rules)
+    free = all({assignment[name] for assignment in left} == {True, False} for name in named)
+    needed = all(len(satisfying([r for r in rules if r is not rule])) > len(left) for rule in rules)
+    assert (check_rules(rules) == []) == (free and needed)
+
+
+def test_the_shipped_rules_have_no_fault():
+    assert check_rules(RULES) == []
+
+
+@pytest.mark.parametrize(
+    ("rules", "named"),
+    [
+        (["implies a b", "excludes a b", "implies c d"], "implies(a, b) and excludes(a, b) contradict each other: a"),
+        (
+            ["implies a b", "implies b c", "implies a c"],
+            "implies(a, c) is redundant: it follows from implies(a, b)",
+        ),
+        (["excludes a b", "excludes b a"], "excludes(a, b) is redundant: it follows from excludes(b, a)"),
+    ],
+)
+def test_faults_name_the_rules_they_take(rules, named):
+    items = [{"kind": rule.split()[0], "names": rule.split()[1:]} for rule in rules]
+    with pytest.raises(BundleError, match=re.escape(named)):
+        rules_from_json(items, SMALL)
+
+
+def test_rules_that_tie_too_many_attributes_are_refused():
+    names = [f"n{i}" for i in range(40)]
+    chain = [{"kind": "implies", "names": list(pair)} for pair in itertools.pairwise(names)]
+    with pytest.raises(BundleError, match="40 attributes are tied together"):
+        rules_from_json(chain, names)
