@@ -80,14 +80,10 @@ def check_rules(rules: Sequence[Rule]) -> list[str]:
     for group in _groups(names, rules):
         own = [rule for rule in rules if rule.names[0] in group]
         if len(group) > MAX_GROUP:
-            faults.append(
-                f"{len(group)} attributes are tied together, from {group[0]} to {group[-1]}; {MAX_GROUP} can be"
-            )
+            faults.append(f"{len(group)} attributes are tied together, {group[0]} to {group[-1]}; {MAX_GROUP} can be")
         elif fixed := _fixed(group, own):
             fewest = _fewest(own, lambda some, group=group, name=fixed[0]: name in _fixed(group, some))
-            faults.append(
-                f"{' and '.join(map(str, fewest))} contradict each other: {fixed[0]} could have one value only"
-            )
+            faults.append(f"{_listed(fewest)} contradict each other: {fixed[0]} could have one value only")
         else:
             faults += _redundant(group, own)[:1]  # of two that say the same, each follows from the other
     return faults
