@@ -15,7 +15,6 @@ BUILD = [
     "onnx-graphsurgeon>=0.6",
     "onnxslim",
 ]
-TRAIN = [*BUILD, "accelerate", "peft", "tensorboard"]
 DEMO = ["scikit-image"]
 
 setup(
@@ -46,12 +45,12 @@ setup(
     ],
     extras_require={
         "build": BUILD,
-        "train": TRAIN,
+        "train": BUILD,
         "tensorrt": ["tensorrt", "pycuda"],
         "tensorrt-rtx": ["tensorrt-rtx", "pycuda"],
         "tensorrt-llm": ["tensorrt-llm"],
         "demo": DEMO,
-        "test": [*TRAIN, *DEMO, "pytest", "hypothesis", "ruff"],
+        "test": [*BUILD, *DEMO, "pytest", "hypothesis", "ruff"],
     },
     entry_points={"console_scripts": ["faceinsight = faceinsight.cli:main"]},
 )

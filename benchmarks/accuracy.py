@@ -1,4 +1,4 @@
-"""Accuracy through the whole runtime: from the image file to labels and to the words of the answers."""
+"""Accuracy through the whole runtime: from the image file to labels, and from them to the words of the answers."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ def stated(labels: dict[str, str | bool | None], name: str) -> bool | None:
 def evaluate(
     model: FaceInsight, data: str | Path, split: str = "val", limit: int | None = None, phrasings: int = 0
 ) -> dict:
-    """Labels and answers against a person's labels. data: folder with labels.csv and images/.
+    """Labels against a person's labels, answers against the model's own. data: folder with labels.csv and images/.
 
     phrasings: also ask the held-out questions about this many of the faces, and see how often the verdict agrees with
-    the model's own labels. A face that cannot be perceived counts as wrong everywhere. Raises InputError for an
-    unusable folder.
+    the model's own labels. A face that cannot be perceived counts as wrong everywhere and is asked nothing. Raises
+    InputError for an unusable folder.
     """
     rows = read_rows(data, split, limit)
     counts: dict[str, collections.Counter] = {name: collections.Counter() for name in QUESTIONS}

@@ -7,7 +7,6 @@ the runtime and its peer take turns, so that a noisy machine is noisy for both. 
 from __future__ import annotations
 
 import json
-import os
 import platform
 import subprocess
 import sys
@@ -20,7 +19,7 @@ import numpy as np
 from faceinsight.runtime.bundle import NANO
 from faceinsight.runtime.errors import InputError
 from faceinsight.runtime.generate import READING_TOKENS, Sampling, Usage
-from faceinsight.runtime.pipeline import Face, FaceInsight
+from faceinsight.runtime.pipeline import Face, FaceInsight, cpu_count
 from faceinsight.runtime.progress import ProgressBar
 
 FIRST, SECOND = "is the person wearing eyeglasses?", "what colour is the hair?"
@@ -31,7 +30,7 @@ PERCENTILES = (50, 90, 99)
 
 def bench(bundle: Path | None, model: Path | None, threads: int | None, rounds: int, peer: bool) -> dict:
     """Prints tables and a last line of JSON; returns that document. peer: also time PyTorch eager, FP32."""
-    threads = threads or os.cpu_count() or 1
+    threads = threads or cpu_count()
     runtime = FaceInsight.load(bundle, threads=threads)
     frame, box = _frame(runtime)
     sides = {"runtime": lambda: measure_runtime(runtime, frame, box)}

@@ -172,6 +172,7 @@ def save_ranges(path: str | Path, ranges: dict[str, Ranges], metadata: dict) -> 
         beside.write_text(json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8")
         os.replace(beside, path)
     except OSError as error:
+        beside.unlink(missing_ok=True)
         raise InputError(f"cannot write the scales file {path}: {error.strerror}") from error
 
 

@@ -23,6 +23,9 @@ app = typer.Typer(
 )
 
 
+DESCRIBE = "Describe this face."
+
+
 class Target(StrEnum):
     cpu = "cpu"
 
@@ -37,7 +40,8 @@ BundleDir = Annotated[Path | None, typer.Option("--bundle", help="Bundle directo
 Device = Annotated[str, typer.Option("--device", help="Where to run: cpu.")]
 Threads = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads; all by default.")]
 BoxOption = Annotated[
-    str | None, typer.Option("--box", help="Face box x0,y0,x1,y1 in pixels, instead of detection.", metavar="BOX")
+    str | None,
+    typer.Option("--box", help="Face box x0,y0,x1,y1 in pixels, hairline to chin.", metavar="BOX"),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on standard output, for machines.")]
 
@@ -50,8 +54,8 @@ def ask(
     box: BoxOption = None,
     device: Device = "cpu",
     threads: Threads = None,
-    temperature: Annotated[float, typer.Option(min=0.0, help="0 is greedy.")] = 0.0,
-    seed: Annotated[int | None, typer.Option(min=0, help="Of sampling, for temperature > 0.")] = None,
+    temperature: Annotated[float, typer.Option(min=0.0, help="0: always the likeliest word; above: chance.")] = 0.0,
+    seed: Annotated[int | None, typer.Option(min=0, help="Makes chance repeatable, for a temperature above 0.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Answer questions about the largest face in an image; the face is encoded once."""
@@ -78,10 +82,10 @@ def describe(
     """Describe the largest face in words, piece by piece as they are decoded."""
     model, face = _perceive(image, bundle, box, device, threads)
     if as_json:
-        answer = model.ask(face, "Describe this face.")
-        _print_json({"image": str(image), "face": _face_json(face), "answer": _answer_json("describe", answer)})
+        answer = _answer_json(DESCRIBE, model.ask(face, DESCRIBE))
+        _print_json({"image": str(image), "face": _face_json(face), "answer": answer})
         return
-    for piece in model.stream(face, "Describe this face."):
+    for piece in model.stream(face, DESCRIBE):
         print(piece, end="", flush=True)
     print()
 
@@ -126,10 +130,12 @@ def parse(
     from faceinsight.runtime.labels import PARSE_CLASSES
     from faceinsight.runtime.overlay import parse_overlay, save_picture
 
-    pixels = load_image(image)
-    face = _load(bundle, device, threads).perceive(pixels, _box(box))
+    if out.exists() and image.exists() and out.samefile(image):
+        raise _usage(f"--out {out} is the image itself, which would be lost: give another file")
     if raw and out.suffix.lower() not in (".png", ".bmp", ".tif", ".tiff"):
         raise _usage(f"--raw holds class indices, which {out.suffix or 'this format'} would blur: give a .png to --out")
+    pixels = load_image(image)
+    face = _load(bundle, device, threads).perceive(pixels, _box(box))
     save_picture(face.parse_map if raw else parse_overlay(pixels, face), out)
     counts = np.bincount(face.parse_map.ravel(), minlength=len(PARSE_CLASSES))
     shares = {
@@ -146,9 +152,10 @@ def build(
     out: Annotated[Path, typer.Option(help="Bundle directory to write.", show_default=False)],
     model: Annotated[Path | None, typer.Option(help="Model directory; the bundled nano checkpoint by default.")] = None,
     target: Annotated[Target, typer.Option(help="What the bundle runs on.")] = Target.cpu,
-    precision: Annotated[Precision, typer.Option(help="Of the stages.")] = Precision.int8,
+    precision: Annotated[Precision, typer.Option(help="int8 is smaller and faster than fp32.")] = Precision.int8,
     calibration: Annotated[
-        Path | None, typer.Option(help="Folder of images, or a scales file; needed for int8.")
+        Path | None,
+        typer.Option(help="For int8: folder of images or scales file; the model's own by default."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -174,11 +181,11 @@ def build(
 @app.command()
 def calibrate(
     images: Annotated[Path, typer.Option(help="Folder of images with faces.", show_default=False)],
-    out: Annotated[Path, typer.Option(help="Scales file to write.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="File to write, for build --calibration.", show_default=False)],
     model: Annotated[Path | None, typer.Option(help="Model directory; the bundled nano checkpoint by default.")] = None,
     limit: Annotated[int, typer.Option(min=8, help="Most images to use.")] = 256,
 ) -> None:
-    """Measure activation ranges on images and write a scales file."""
+    """Measure on images how large activations get, which an INT8 build needs, and write that to a scales file."""
     _needs("build", "torch", "onnx", "onnx_graphsurgeon", "onnxslim")
     from faceinsight.build_engines.build import calibrate_model
 
@@ -192,7 +199,7 @@ def train(
     recipe: Annotated[str, typer.Option(help="A shipped recipe or a .toml file.")] = "nano",
     data: Annotated[str, typer.Option(help='Data folder with labels.csv, or "synthetic".')] = "synthetic",
     config: Annotated[Path | None, typer.Option(help="Model config.json; nano's by default.")] = None,
-    threads: Annotated[int, typer.Option(min=0, help="CPU threads; all by default.")] = 0,
+    threads: Threads = None,
 ) -> None:
     """Train a model; running the same command again resumes it."""
     _needs("train", "torch", "transformers")
@@ -201,7 +208,7 @@ def train(
     from faceinsight.models.training.recipe import train as run
 
     settings = FaceInsightConfig() if config is None else FaceInsightConfig.from_json(_text(config), str(config))
-    print(f"model: {run(Recipe.load(recipe), settings, data, out, threads)}")
+    print(f"model: {run(Recipe.load(recipe), settings, data, out, threads or 0)}")
 
 
 @app.command()
@@ -216,7 +223,7 @@ def evaluate(
     threads: Threads = None,
     as_json: AsJson = False,
 ) -> None:
-    """Accuracy of labels and answers on labelled images, through the whole runtime."""
+    """Accuracy of the labels on labelled images, and how often answers agree with them, through the whole runtime."""
     from faceinsight.benchmarks.accuracy import evaluate as run
 
     result = run(_load(bundle, "cpu", threads), data, split, limit, phrasings)
@@ -230,11 +237,11 @@ def evaluate(
     _print_table(
         f"{result['faces']} faces, {result['failed']} failed", ("label", "balanced", "accuracy", "faces"), rows
     )
-    print(f"answers that agree with the labels: {result['answers_agree']:.2%} of {result['answers_asked']}")
+    print(f"answers that agree with the model's own labels: {result['answers_agree']:.2%} of {result['answers_asked']}")
     print(f"age group: exact {result['age_exact']:.3f}, within one group {result['age_within_one_group']:.3f}")
     if found := result["phrasings"]:
         print(
-            f"held-out phrasings: {found['agree']:.2%} of {found['asked']} answers agree with the labels, "
+            f"held-out phrasings: {found['agree']:.2%} of {found['asked']} answers agree with the model's own labels, "
             f"{found['exact']:.2%} in the whole sentence; misread:"
         )
         for question, times in found["misread"].items():
@@ -244,7 +251,9 @@ def evaluate(
 @app.command()
 def bench(
     bundle: BundleDir = None,
-    model: Annotated[Path | None, typer.Option(help="Model directory of the PyTorch peer.")] = None,
+    model: Annotated[
+        Path | None, typer.Option(help="Model directory for PyTorch; the bundled nano by default.")
+    ] = None,
     threads: Threads = None,
     rounds: Annotated[int, typer.Option(min=3, help="Timed repetitions.")] = 50,
     peer: Annotated[bool, typer.Option(help="Time the same model in PyTorch eager in the same run.")] = True,
@@ -273,15 +282,10 @@ def _needs(extra: str, *modules: str, instead: str = "") -> None:
 
 
 def _text(path: Path) -> str:
-    return _file(path).read_text(encoding="utf-8", errors="replace")
-
-
-def _file(path: Path) -> Path:
-    from faceinsight.runtime.errors import InputError
-
-    if not path.is_file():
-        raise InputError(f"no such file: {path}")
-    return path
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise _usage(f"cannot read {str(path)[:200]}: {error.strerror}") from error
 
 
 def _usage(message: str):

@@ -18,7 +18,7 @@ def build(auto_class, config: BackboneConfig, weights: bool) -> nn.Module:
     because the weights come from our own checkpoint.
     """
     if config.name and weights:
-        return auto_class.from_pretrained(config.name, torch_dtype=torch.float32)
+        return auto_class.from_pretrained(config.name, dtype=torch.float32)
     return auto_class.from_config(AutoConfig.for_model(config.model_type, **config.config))
 
 

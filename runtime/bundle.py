@@ -16,7 +16,7 @@ from .labels import NAMES
 from .prompt import Prompter, PromptTemplate
 from .rules import Rule, consistent_assignment, rules_from_json
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 MANIFEST = "manifest.json"
 TOKENIZER = "tokenizer.json"
 STAGES = ("refiner", "parser", "vision", "fusion", "language")
@@ -52,13 +52,13 @@ class Bundle:
 
 
 def read_bundle(directory: str | Path) -> Bundle:
-    """Reads a bundle and checks its format version and every file's SHA-256. Raises BundleError."""
+    """Reads a bundle and checks its format version, every file's SHA-256 and the manifest's own. Raises BundleError."""
     directory = Path(directory)
     path = directory / MANIFEST
-    if not path.is_file():
+    if not _exists(path):
         raise BundleError(
-            f"{directory} is not a bundle: {MANIFEST} is missing; make one with `faceinsight build --model DIR "
-            f"--target cpu --out {directory}`"
+            f"{_short(directory)} is not a bundle: {MANIFEST} is missing; make one with `faceinsight build --model DIR "
+            f"--target cpu --out {_short(directory)}`"
         )
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
@@ -70,6 +70,8 @@ def read_bundle(directory: str | Path) -> Bundle:
             f"{path} has format version {version}, this runtime reads version {FORMAT_VERSION}; "
             "rebuild the bundle with this version's `faceinsight build`"
         )
+    if manifest.get("sha256") != sealed(manifest)["sha256"]:
+        raise BundleError(f"{path} was altered or damaged; rebuild the bundle with `faceinsight build`")
     try:
         bundle = Bundle(directory, manifest, {n: _checked(directory, entry) for n, entry in _entries(manifest).items()})
         _validate(bundle, path)
@@ -105,6 +107,24 @@ def _validate(bundle: Bundle, path: Path) -> None:
     str(manifest["engine"]["kind"])
 
 
+def sealed(manifest: dict) -> dict:
+    """The manifest with the SHA-256 of its other fields, which finds a changed one when the bundle is read."""
+    rest = {key: value for key, value in manifest.items() if key != "sha256"}
+    return rest | {"sha256": hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()}
+
+
+def _exists(path: Path) -> bool:
+    """Whether there is such a file; False also for a name that no file can have."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
+def _short(path: Path) -> str:
+    return str(path)[:200]
+
+
 def _entries(manifest: dict) -> dict[str, dict]:
     return {stage: manifest["stages"][stage] for stage in STAGES} | {"tokenizer": manifest["tokenizer"]}
 
@@ -130,9 +150,10 @@ def write_bundle(directory: str | Path, manifest: dict, files: dict[str, bytes])
     """Writes beside `directory` and renames, so that no half bundle is ever seen; an older bundle there is replaced.
 
     files: file name -> content, each named by the manifest. manifest: format_version, name, target, model_hash;
-    engine {kind, version}; device; stages {stage: file, sha256, precision, inputs, outputs, error, latency_ms};
-    tokenizer {file, sha256}; sizes {refiner, parser, vision} crop sides in pixels; attributes; rules; prompt; language
-    {layers, kv_heads, head_dim, vocab_size, context}. Raises BundleError if `directory` holds something else.
+    engine {kind, version}; built_with {torch, onnx}; device; stages {stage: file, sha256, bytes, precision, inputs,
+    outputs, error, latency_ms}; tokenizer {file, sha256}; sizes {refiner, parser, vision} crop sides in pixels;
+    attributes; rules; prompt; language {layers, kv_heads, head_dim, vocab_size, context}. It is sealed here.
+    Raises BundleError if `directory` holds something else or cannot be written.
     """
     directory = Path(directory).absolute()
     check_replaceable(directory)
@@ -147,7 +168,7 @@ def write_bundle(directory: str | Path, manifest: dict, files: dict[str, bytes])
         new.mkdir()
         for name, content in files.items():
             (new / name).write_bytes(content)
-        (new / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+        (new / MANIFEST).write_text(json.dumps(sealed(manifest), indent=1) + "\n", encoding="utf-8")
         if directory.exists():
             os.replace(directory, old)
         try:
@@ -165,18 +186,22 @@ def write_bundle(directory: str | Path, manifest: dict, files: dict[str, bytes])
 def check_replaceable(directory: Path) -> None:
     """Raises BundleError unless `directory` is new, empty, or a bundle and nothing else."""
     advice = "give --out a new or an empty directory"
-    if not directory.exists():
-        return
-    if not directory.is_dir():
-        raise BundleError(f"{directory} exists and is not a directory; {advice}")
-    names = {path.name for path in directory.iterdir()}
+    try:
+        if not directory.exists():
+            return
+        if not directory.is_dir():
+            raise BundleError(f"{directory} exists and is not a directory; {advice}")
+        names = {path.name for path in directory.iterdir()}
+    except OSError as error:
+        raise BundleError(f"cannot look into {_short(directory)}: {error.strerror}; {advice}") from error
     if not names:
         return
     try:
         manifest = json.loads((directory / MANIFEST).read_text(encoding="utf-8"))
         manifest["format_version"]
-        ours = {MANIFEST} | {entry["file"] for entry in _entries(manifest).values()}
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        # of any version: an old bundle is what a rebuild replaces
+        ours = {MANIFEST, manifest["tokenizer"]["file"], *(entry["file"] for entry in manifest["stages"].values())}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise BundleError(f"{directory} exists and is not a bundle; {advice}") from error
     if names - ours:
         raise BundleError(f"{directory} holds more than a bundle ({sorted(names - ours)[0]}); {advice}")

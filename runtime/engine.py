@@ -74,14 +74,14 @@ class OnnxEngine(Engine):
 
     def run_in_place(self, feeds, buffers, outputs):
         binding = self._session.io_binding()
-        for name, array in feeds.items():
-            binding.bind_cpu_input(name, array)
-        for name, buffer in buffers.items():
-            binding.bind_ortvalue_input(name, buffer)
-            binding.bind_ortvalue_output(name.replace("past_", "present_", 1), buffer)
-        for name in outputs:
-            binding.bind_output(name)
         try:
+            for name, array in feeds.items():
+                binding.bind_cpu_input(name, array)
+            for name, buffer in buffers.items():
+                binding.bind_ortvalue_input(name, buffer)
+                binding.bind_ortvalue_output(name.replace("past_", "present_", 1), buffer)
+            for name in outputs:
+                binding.bind_output(name)
             self._session.run_with_iobinding(binding)
         except Exception as error:
             raise FaceInsightError(f"ONNX Runtime failed: {_first_line(error)}") from error

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from numbers import Integral, Real
 
 import numpy as np
 
@@ -52,7 +53,8 @@ class Cache:
 class Sampling:
     """temperature 0 is greedy; otherwise softmax(logits / temperature) drawn with `seed`.
 
-    Raises InputError for a temperature below 0 or between 0 and 0.001, a negative seed or max_tokens below 1.
+    Raises InputError for a temperature below 0 or between 0 and 0.001, a negative seed, max_tokens below 1, and for
+    what is not a number.
     """
 
     temperature: float = 0.0
@@ -60,6 +62,10 @@ class Sampling:
     max_tokens: int = 96
 
     def __post_init__(self) -> None:
+        numbers = {"temperature": Real, "max_tokens": Integral} | ({} if self.seed is None else {"seed": Integral})
+        for name, kind in numbers.items():
+            if not isinstance(value := getattr(self, name), kind):
+                raise InputError(f"{name} must be a {'whole ' if kind is Integral else ''}number, not {value!r}")
         if not math.isfinite(self.temperature) or (self.temperature != 0 and self.temperature < 1e-3):
             raise InputError(f"temperature must be 0 (greedy) or at least 0.001, not {self.temperature}")
         if self.seed is not None and self.seed < 0:
@@ -144,7 +150,7 @@ class Decoder:
                 usage.tokens += 1
                 usage.decode_ms = (time.perf_counter() - started) * 1e3
                 yield known
-                if usage.tokens == sampling.max_tokens:
+                if usage.tokens >= sampling.max_tokens:
                     return
             if position + len(unread) > self.shape.context:
                 return

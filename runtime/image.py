@@ -80,20 +80,22 @@ def _from_pil(image, name: str) -> np.ndarray:
         )
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I;16") or image.mode in ("I", "F"):
-        return _from_array(np.asarray(image))
+        values = np.asarray(image)
+        if values.dtype == np.int32:  # Pillow widens some 16-bit files
+            values = np.clip(values, 0, 65535).astype(np.uint16)
+        return _from_array(values, name)
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-        return _from_array(np.asarray(image.convert("RGBA")))
+        return _from_array(np.asarray(image.convert("RGBA")), name)
     return np.ascontiguousarray(np.asarray(image.convert("RGB")))
 
 
-def _from_array(array: np.ndarray) -> np.ndarray:
+def _from_array(array: np.ndarray, name: str = "an image array") -> np.ndarray:
     if array.ndim not in (2, 3) or 0 in array.shape or (array.ndim == 3 and array.shape[2] not in (1, 3, 4)):
-        raise InputError(f"an image array must be HxW, HxWx3 or HxWx4, not of shape {array.shape}")
-    if array.dtype in (np.uint16, np.int32) or array.dtype == np.dtype(">u2"):
-        # a 16-bit file may reach us widened to 32 bits
-        array = (np.clip(array, 0, 65535) >> 8).astype(np.uint8)
+        raise InputError(f"{name} must be HxW, HxWx3 or HxWx4, not of shape {array.shape}")
+    if array.dtype in (np.uint16, np.dtype(">u2")):
+        array = (array >> 8).astype(np.uint8)
     if array.dtype != np.uint8:
-        raise InputError(f"an image array must be uint8 (0-255) or uint16, not {array.dtype}")
+        raise InputError(f"{name} must be of uint8 (0-255) or uint16 values, not {array.dtype}")
     if array.ndim == 2 or array.shape[2] == 1:
         array = np.repeat(array.reshape(*array.shape[:2], 1), 3, axis=2)
     if array.shape[2] == 4:

@@ -39,6 +39,7 @@ class Attribute:
 _FACE = ("skin", "nose", "l_eye", "r_eye", "l_brow", "r_brow", "u_lip", "l_lip", "mouth")
 _MOUTH = ("u_lip", "l_lip", "mouth")
 _HAIR = ("hair",)
+_COLOUR = r"hair is (?:(?:long|short) and )?(?:black|brown|blond|red|gray|white)\b"
 
 ATTRIBUTES = (
     Attribute("Male", "a man's face", _FACE, (r"man\b", "woman", r"male\b", "female")),
@@ -53,12 +54,12 @@ ATTRIBUTES = (
     Attribute("Beard", "a face with a beard", ("skin", "l_lip"), ("beard", "facial hair", "clean-shaven")),
     Attribute("Bald", "a bald head", ("skin", "hair"), ("bald",)),
     Attribute("Receding_Hairline", "a receding hairline", ("skin", "hair"), ("hairline",)),
-    Attribute("Black_Hair", "black hair", _HAIR, ("black", "hair is")),
-    Attribute("Brown_Hair", "brown hair", _HAIR, ("brown", "hair is")),
-    Attribute("Blond_Hair", "blond hair", _HAIR, ("blond", "hair is")),
-    Attribute("Red_Hair", "red hair", _HAIR, (r"red\b", "hair is")),
-    Attribute("Gray_Hair", "gray hair", _HAIR, ("gray", "hair is")),
-    Attribute("White_Hair", "white hair", _HAIR, ("white", "hair is")),
+    Attribute("Black_Hair", "black hair", _HAIR, ("black", _COLOUR)),
+    Attribute("Brown_Hair", "brown hair", _HAIR, ("brown", _COLOUR)),
+    Attribute("Blond_Hair", "blond hair", _HAIR, ("blond", _COLOUR)),
+    Attribute("Red_Hair", "red hair", _HAIR, (r"red\b", _COLOUR)),
+    Attribute("Gray_Hair", "gray hair", _HAIR, ("gray", _COLOUR)),
+    Attribute("White_Hair", "white hair", _HAIR, ("white", _COLOUR)),
     Attribute("Long_Hair", "long hair", _HAIR, ("long", "short")),
     Attribute("Wearing_Hat", "a person who wears a hat", ("hat", "hair"), (r"hat\b",)),
     Attribute("Wearing_Necktie", "a person who wears a necktie", ("cloth", "neck"), ("necktie",)),

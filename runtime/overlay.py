@@ -104,7 +104,7 @@ def _wrapped(draw, text: str, font, width: int) -> list[str]:
 
 
 def save_picture(picture: np.ndarray, path: str | Path) -> None:
-    """Writes HxWx3 uint8 RGB as the format of the suffix. Raises InputError when it cannot be written."""
+    """Writes HxWx3 RGB or HxW grey, uint8, as the format of the suffix. Raises InputError when it cannot."""
     from PIL import Image
 
     try:

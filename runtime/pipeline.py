@@ -28,9 +28,9 @@ class Face:
     """A perceived face: ask as many questions about it as you like, it is encoded once.
 
     box: xyxy in image pixels, hairline to chin, refined. crop_box: the square the model saw, xyxy in image pixels.
-    attributes: {CelebA name: probability in [0, 1]}. labels: the most probable labels that obey every rule.
-    parse_map: HxW uint8 over the crop, values index runtime.labels.PARSE_CLASSES. timings: {"parser_ms": ...}, of the
-    whole batch where several faces were perceived together. visual_tokens: [1, N, width] float32, what the language
+    attributes: {name in runtime.labels.NAMES: probability in [0, 1]}. labels: the most probable ones that obey every
+    rule. parse_map: HxW uint8 over the crop, values index runtime.labels.PARSE_CLASSES. timings: {"parser_ms": ...}, of
+    the whole batch where several faces were perceived together. visual_tokens: [1, N, width] float32, what the language
     model reads. model_hash: of the model that perceived it.
     """
 
@@ -65,12 +65,15 @@ class Answer:
 
 
 class FaceInsight:
-    """A loaded bundle. Thread-safe; questions about one face are answered one after the other."""
+    """A loaded bundle. Thread-safe; questions about one face are answered one after the other, but a question ends an
+    answer about the same face that is still being streamed."""
 
     def __init__(self, bundle: Bundle, device: str = "cpu", threads: int | None = None, detector=None):
         """Use `load`. detector: image (HxWx3 uint8 RGB) -> xyxy boxes, largest first; default OpenCV's cascades."""
         _check_device(bundle, device)
-        threads = threads or _cpu_count()
+        if threads is not None and threads < 0:
+            raise InputError(f"threads must not be negative: {threads}")
+        threads = threads or cpu_count()
         manifest = bundle.manifest
         # parser and vision encoder run side by side, so they share the cores
         share = max(1, threads // 2)
@@ -96,8 +99,8 @@ class FaceInsight:
     ) -> FaceInsight:
         """Loads a bundle directory; the bundled nano when none is given.
 
-        device: "cpu". threads: CPU threads, default all.
-        Raises BundleError for a missing, damaged or foreign bundle.
+        device: "cpu". threads: CPU threads, default all. Raises BundleError for a missing, damaged or foreign bundle,
+        InputError for an unknown device or a negative number of threads.
         """
         return cls(read_bundle(NANO if bundle is None else bundle), device, threads, detector)
 
@@ -125,7 +128,8 @@ class FaceInsight:
     def ask(self, face, question: str, box: Box | None = None, **sampling) -> Answer:
         """Answers a question about a face, or about the largest face (or `box`) of an image.
 
-        sampling: temperature (0 is greedy), seed, max_tokens. Raises InputError for an unusable question or option.
+        sampling: temperature (0 is greedy), seed, max_tokens. Raises InputError for an unusable question, option or
+        image, NoFaceError.
         """
         self._prompter.template.normalise(question)  # a bad question must not cost a perception
         chosen = Sampling(**sampling)
@@ -136,22 +140,27 @@ class FaceInsight:
         return self._answer(face, self._prompter.decode(ids).strip(), usage)
 
     def stream(self, face, question: str, box: Box | None = None, **sampling) -> Iterator[str]:
-        """Like `ask`, in pieces of text as they are decoded.
+        """Like `ask`, in pieces of text as they are decoded; raises at once what `ask` raises.
 
         A later question about the same face ends this answer: going on with it raises FaceInsightError.
         """
         self._prompter.template.normalise(question)
         chosen = Sampling(**sampling)
         face = self._as_face(face, box)
+        return self._pieces(self._generate(face, question, chosen, Usage()))
+
+    def _pieces(self, tokens: Iterator[int]) -> Iterator[str]:
         ids: list[int] = []
-        sent = ""
-        for token in self._generate(face, question, chosen, Usage()):
+        text = sent = ""
+        for token in tokens:
             ids.append(token)
             text = self._prompter.decode(ids).lstrip()
             # an unfinished multi-byte character decodes to the replacement character
             if not text.endswith("\ufffd") and len(text) > len(sent):
                 yield text[len(sent) :]
                 sent = text
+        if len(text) > len(sent):
+            yield text[len(sent) :]
 
     def _as_face(self, face, box: Box | None) -> Face:
         if isinstance(face, Face):
@@ -173,7 +182,8 @@ class FaceInsight:
             return self._caches[face]
 
     def _detect(self, pixels: np.ndarray) -> list[Box]:
-        boxes = [check_box(box, pixels) for box in self.detector(pixels)]
+        found = self.detector(pixels)
+        boxes = [] if found is None else [box for item in found if (box := _usable(item, pixels))]
         if not boxes:
             height, width = pixels.shape[:2]
             least = max(30, min(height, width) // 8)
@@ -234,12 +244,13 @@ class FaceInsight:
 
     def _generate(self, face: Face, question: str, sampling: Sampling, usage: Usage) -> Iterator[int]:
         prefix = self._prompter.prefix(face.labels, face.visual_tokens.shape[1])
-        room = self._decoder.shape.context - len(prefix) - READING_TOKENS - 1 - sampling.max_tokens
-        if room < 1:
+        room = self._decoder.shape.context - len(prefix) - READING_TOKENS - 1
+        ids = self._prompter.question(question, room - 1)
+        if len(ids) + sampling.max_tokens > room:
             raise InputError(
-                f"max_tokens is {sampling.max_tokens}; this bundle has room for {sampling.max_tokens + room}"
+                f"max_tokens is {sampling.max_tokens}; beside this question's {len(ids)} tokens there is room for "
+                f"{room - len(ids)}: ask a shorter one or give a smaller max_tokens"
             )
-        ids = self._prompter.question(question, room)
         return self._decoder.generate(
             self._cache(face),
             prefix,
@@ -284,7 +295,15 @@ def _confidence(face: Face, attributes: dict[str, float]) -> float | None:
     return min(values, default=None)
 
 
-def _cpu_count() -> int:
+def _usable(box: Box, pixels: np.ndarray) -> Box | None:
+    """A detector's box, or None: one that cannot be used must not cost the other faces."""
+    try:
+        return check_box(box, pixels)
+    except InputError:
+        return None
+
+
+def cpu_count() -> int:
     """The CPUs this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 

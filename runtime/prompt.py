@@ -30,7 +30,8 @@ class PromptTemplate:
     """Text around the parts; data of the bundle, so each language model has its own.
 
     prefix: contains {visual} once and {facts} once; what one face's questions share. question: contains {question}.
-    lowercase: questions are lower-cased (a small tokenizer knows no other). answer: token before which the model writes
+    lowercase: questions are lower-cased (a small tokenizer knows no other). latin: questions mostly in another script
+    are refused (it knows but their bytes). answer: token before which the model writes
     its reading of the question ("beard yes"), which is not shown; "": it answers at once. stop: ends an answer.
     """
 
@@ -38,6 +39,7 @@ class PromptTemplate:
     question: str = "<q>{question}<q>"
     fact_separator: str = " "
     lowercase: bool = True
+    latin: bool = True
     answer: str = "<a>"
     stop: str = "<eos>"
 
@@ -47,12 +49,21 @@ class PromptTemplate:
         return self.fact_separator.join(words)
 
     def normalise(self, question: str) -> str:
-        """One line, single spaces. Raises InputError for an empty question."""
+        """One line, single spaces. Raises InputError for an empty question, for one that is not valid Unicode, and with
+        `latin` for one in another script.
+        """
         if not isinstance(question, str):
             raise InputError(f"a question is text, not {type(question).__name__}")
         question = " ".join(question.split())
         if not any(ch.isalnum() for ch in question):
             raise InputError('the question is empty; ask for example "Is this person smiling?"')
+        try:
+            question.encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise InputError("the question holds bytes that are no text; give it in UTF-8") from error
+        letters = [ch for ch in question if ch.isalpha()]
+        if self.latin and 2 * sum(ch <= "\u024f" for ch in letters) < len(letters):
+            raise InputError("the question is in a script that this model does not read; ask in English")
         return question.lower() if self.lowercase else question
 
 

@@ -65,7 +65,7 @@ def rules_from_json(items: Sequence[Mapping], names: Sequence[str]) -> tuple[Rul
             raise BundleError(f"rule {item} is not usable: kinds are {KINDS}, unknown attributes: {unknown}")
         rules.append(rule)
     if faults := check_rules(rules):
-        raise BundleError(f"the rules are not usable: {'; '.join(faults)}")
+        raise BundleError(f"the rules are not usable: {'; '.join(faults)}; mend them and rebuild the bundle")
     return tuple(rules)
 
 

@@ -8,7 +8,7 @@ import shutil
 import pytest
 
 from faceinsight import FaceInsight
-from faceinsight.runtime.bundle import FORMAT_VERSION, MANIFEST, NANO, STAGES, read_bundle
+from faceinsight.runtime.bundle import FORMAT_VERSION, MANIFEST, NANO, STAGES, check_replaceable, read_bundle, sealed
 from faceinsight.runtime.errors import BundleError, FaceInsightError, InputError
 
 
@@ -19,9 +19,10 @@ def copy(tmp_path):
 
 
 def edit(bundle, change) -> None:
+    """Changes the manifest as a build with a bug would: sealed again."""
     manifest = json.loads((bundle / MANIFEST).read_text())
     change(manifest)
-    (bundle / MANIFEST).write_text(json.dumps(manifest))
+    (bundle / MANIFEST).write_text(json.dumps(sealed(manifest)))
 
 
 def refused(bundle, message: str, error: type = BundleError) -> None:
@@ -33,6 +34,7 @@ def refused(bundle, message: str, error: type = BundleError) -> None:
 def test_no_bundle_at_all(tmp_path):
     refused(tmp_path / "nowhere", "faceinsight build")
     refused(tmp_path, "manifest.json is missing")
+    refused(tmp_path / ("x" * 5000), "manifest.json is missing")
 
 
 @pytest.mark.parametrize("name", [*(f"{stage}.onnx" for stage in STAGES), "tokenizer.json"])
@@ -56,7 +58,26 @@ def test_another_format_version_names_both(copy):
     refused(copy, f"version 99.*version {FORMAT_VERSION}.*rebuild")
 
 
-@pytest.mark.parametrize("field", sorted(json.loads((NANO / MANIFEST).read_text())) if NANO.is_dir() else [])
+def test_an_altered_manifest(copy):
+    text = (copy / MANIFEST).read_text()
+    for altered in (text.replace('"vocab_size": 15', '"vocab_size": 14'), text.replace('"sha256"', '"sha512"')):
+        assert altered != text
+        (copy / MANIFEST).write_text(altered)
+        refused(copy, "manifest.json was altered or damaged.*rebuild")
+
+
+def test_a_bundle_of_an_older_version_can_be_replaced(copy):
+    def age(manifest):
+        manifest.update(format_version=1)
+        manifest["stages"].pop("refiner")
+
+    edit(copy, age)
+    (copy / "refiner.onnx").unlink()
+    refused(copy, "rebuild")
+    check_replaceable(copy)
+
+
+@pytest.mark.parametrize("field", sorted(set(json.loads((NANO / MANIFEST).read_text())) - {"sha256"}))
 def test_a_missing_field(copy, field):
     """Fields that tell where a bundle comes from may be missing; without the others it is refused."""
     edit(copy, lambda m: m.pop(field))

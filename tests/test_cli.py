@@ -126,6 +126,8 @@ def test_unusual_images_are_answered(folder, name):
         ("outside of the image", ("ask", "photo.jpg", "Is he bald?", "--box", "900,900,990,990")),
         ("give either --all or --box", ("attributes", "photo.jpg", "--all", "--box", "1,2,30,40")),
         ("unknown device 'npu'", ("describe", "photo.jpg", "--device", "npu")),
+        ("which would be lost", ("parse", "photo.jpg", "--out", "./photo.jpg")),
+        ("ask in English", ("ask", "photo.jpg", "笑っていますか?")),
         ("cannot write the picture", ("parse", "photo.jpg", "--out", "nowhere/picture.png")),
         ("is not a model directory", ("build", "--model", "nowhere", "--out", "out")),
         ("no such folder of calibration images", ("calibrate", "--images", "nowhere", "--out", "scales.json")),
@@ -195,7 +197,7 @@ def test_train_on_a_folder_of_ones_own(folder):
     (data / "images" / "0.png").write_bytes(b"junk")
     (data / "labels.csv").write_text("\n".join(rows))
     stages = {
-        "language": "", "refiner": "jitter = 2", "vision": "glasses = 0.5", "parser": "synthetic = 0.5",
+        "language": "", "refiner": "jitter = 2", "vision": "glasses = 0.5\nparse = 0.5", "parser": "synthetic = 0.5",
         "alignment": "faces = 50", "instruct": "faces = 50",
     }  # fmt: skip
     recipe = "\n".join(f"[stage.{name}]\nsteps = 2\nbatch = 4\nwarmup = 1\n{own}" for name, own in stages.items())

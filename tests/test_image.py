@@ -136,6 +136,12 @@ def test_big_endian_sixteen_bits():
     np.testing.assert_array_equal(load_image(deep.astype(">u2")), load_image(deep.astype(np.uint16)))
 
 
+def test_thirty_two_bits_are_refused_not_guessed():
+    for dtype in (np.int32, np.int64, np.float32):
+        with pytest.raises(InputError, match="uint8"):
+            load_image(gradient().astype(dtype))
+
+
 def test_reading_images_leaves_the_callers_warnings_alone():
     import warnings
 

@@ -11,11 +11,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from faceinsight.models.data.answers import IDENTITY, OFF_TOPIC, answer_what, answer_yes_no, describe, named_values
+from faceinsight.models.data.answers import (
+    IDENTITY,
+    OFF_TOPIC,
+    answer_what,
+    answer_yes_no,
+    describe,
+    named_values,
+    state,
+)
 from faceinsight.models.data.questions import exchange, exchanges
 from faceinsight.models.data.synthetic import sample_labels
 from faceinsight.models.data.vocabulary import SPECS, TOPICS, WRITTEN
-from faceinsight.runtime.labels import FLAGS, GROUPS, LABELS, NAMES, labels_from_assignment
+from faceinsight.runtime.labels import FLAGS, GROUPS, LABELS, NAMES, labels_from_assignment, mentioned
 from faceinsight.runtime.prompt import FACT_NAMES, verdict
 from faceinsight.runtime.rules import consistent_assignment
 
@@ -213,6 +221,16 @@ def test_deterministic_by_seed():
     first, second = (exchanges(FACE, random.Random(11), 300) for _ in range(2))
     assert first == second
     assert first != exchanges(FACE, random.Random(12), 300)
+
+
+@pytest.mark.parametrize("label", LABELS)
+def test_an_answer_speaks_of_its_label_only(label):
+    draw = np.random.default_rng(3)
+    own = {name for name in GROUPS[label].values() if name} if label in GROUPS else {label}
+    for _ in range(30):
+        found = set(mentioned(state(sample_labels(draw), label)))
+        # "she" is how one speaks, not what is said
+        assert found and found <= own, (label, found)
 
 
 def test_every_value_has_a_concept():

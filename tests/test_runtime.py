@@ -195,8 +195,8 @@ def test_an_answer_that_was_cut_off_says_so(model, face):
 
 @pytest.mark.parametrize(
     "sampling",
-    [{"temperature": -1.0}, {"temperature": float("nan")}, {"temperature": 1e-300}, {"seed": -1}, {"max_tokens": 0},
-     {"max_tokens": 5000}],
+    [{"temperature": -1.0}, {"temperature": float("nan")}, {"temperature": 1e-300}, {"temperature": None},
+     {"seed": -1}, {"seed": "a"}, {"max_tokens": 0}, {"max_tokens": 5000}, {"max_tokens": 2.5}, {"max_tokens": "5"}],
     ids=str,
 )  # fmt: skip
 def test_impossible_sampling_is_refused(model, face, sampling):
@@ -272,9 +272,24 @@ def test_special_tokens_in_a_question_are_text(model, face, question):
         assert "empty" in str(error) and not plain.strip()
 
 
+def test_the_room_that_a_refusal_names_is_there(model, face):
+    with pytest.raises(InputError, match="there is room for") as caught:
+        model.ask(face, "Is she smiling?", max_tokens=5000)
+    room = int(re.search(r"room for (\d+)", str(caught.value))[1])
+    assert model.ask(face, "Is she smiling?", max_tokens=room).finished
+
+
 @pytest.mark.parametrize(
-    "question", ["¿Está sonriendo?", "笑っていますか?", "🙂" * 20, "\x00is she smiling?", "é" * 100]
+    "question", ["笑っていますか?", "Она улыбается?", "今天天气怎么样", "\ud800 is she?", "هل تبتسم؟"]
 )
+def test_a_question_that_cannot_be_read_is_refused_not_answered(model, face, question):
+    with pytest.raises(InputError, match=r"English|UTF-8"):
+        model.ask(face, question)
+    with pytest.raises(InputError, match=r"English|UTF-8"):
+        model.stream(face, question)
+
+
+@pytest.mark.parametrize("question", ["¿Está sonriendo?", "🙂" * 20, "\x00is she smiling?", "é" * 100])
 def test_any_language_gets_words_back(model, face, question):
     try:
         text = model.ask(face, question).text
@@ -293,6 +308,13 @@ def test_no_face_is_found_twice(astronaut):
         for b in boxes[i + 1 :]:
             centre = ((b[0] + b[2]) / 2, (b[1] + b[3]) / 2)
             assert not (a[0] < centre[0] < a[2] and a[1] < centre[1] < a[3])
+
+
+@pytest.mark.parametrize("found", [None, [], [(5000, 5000, 5100, 5100)], [(3, 3, 2, 2)]])
+def test_a_detector_that_finds_nothing_usable(astronaut, found):
+    model = FaceInsight.load(threads=1, detector=lambda image: found)
+    with pytest.raises(NoFaceError):
+        model.perceive(astronaut)
 
 
 def test_a_detector_of_ones_own(astronaut):

@@ -1,7 +1,9 @@
 """Training resumes to the same weights, stops on a loss that is not finite, and packs exchanges as the runtime asks."""
 
+import dataclasses
 import json
 import random
+import shutil
 
 import numpy as np
 import pytest
@@ -9,27 +11,43 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
 
-from faceinsight.models.config import FaceInsightConfig
-from faceinsight.models.data.augment import cutout, nominal_matrix, placement, random_matrix
+from faceinsight.models.backbone import build, resolve
+from faceinsight.models.config import BackboneConfig, FaceInsightConfig
+from faceinsight.models.data.augment import (
+    crop_pair,
+    cutout,
+    nominal_matrix,
+    placement,
+    random_matrix,
+    shows_both_eyes,
+    wear_glasses,
+)
 from faceinsight.models.data.portraits import read_portraits
-from faceinsight.models.data.synthetic import generate
+from faceinsight.models.data.synthetic import generate, sample_labels
 from faceinsight.models.faceinsight import FaceInsightModel
 from faceinsight.models.training.faces import FaceBatches
-from faceinsight.models.training.instruct import pack
-from faceinsight.models.training.recipe import STAGES, Recipe
-from faceinsight.models.training.stages import attribute_loss, label_weights
-from faceinsight.models.training.trainer import DivergedError, Schedule, fit
+from faceinsight.models.training.instruct import ExchangeBatches, Text, pack
+from faceinsight.models.training.recipe import STAGES, Recipe, train
+from faceinsight.models.training.stages import VisionLearner, attribute_loss, label_weights
+from faceinsight.models.training.trainer import Average, DivergedError, Schedule, fit
+from faceinsight.runtime.bundle import NANO, read_bundle
 from faceinsight.runtime.errors import InputError
 from faceinsight.runtime.image import crop_matrix
-from faceinsight.runtime.labels import NAMES
+from faceinsight.runtime.labels import IGNORE, NAMES, PARSE_CLASSES
+from faceinsight.runtime.prompt import verdict
 
 SCHEDULE = Schedule(steps=12, batch=4, rate=1e-2, warmup=2, bf16=False, checkpoint_every=100)
 
 
-def toy(out, stop_after=None, poison=None):
+def toy_net():
     torch.manual_seed(0)
-    net = nn.Sequential(nn.Linear(3, 8), nn.BatchNorm1d(8), nn.Linear(8, 1))
+    return nn.Sequential(nn.Linear(3, 8), nn.BatchNorm1d(8), nn.Linear(8, 1))
+
+
+def toy(out, stop_after=None, poison=None, schedule=SCHEDULE, validate=None):
+    net = toy_net()
 
     def batch(step):
         draw = torch.Generator().manual_seed(step)
@@ -39,8 +57,79 @@ def toy(out, stop_after=None, poison=None):
         value = (net(item["x"]) - item["x"].sum(1, keepdim=True)).square().mean()
         return (value * float("nan") if poison else value), {}
 
-    fit("toy", net, batch, loss, SCHEDULE, out, stop_after=stop_after)
+    fit("toy", net, batch, loss, schedule, out, validate, stop_after=stop_after)
     return net
+
+
+def test_training_lowers_the_loss_and_leaves_the_averaged_weights(tmp_path):
+    schedule = dataclasses.replace(SCHEDULE, steps=200, rate=5e-2)
+    net = toy(tmp_path, schedule=schedule)
+    x = torch.randn(256, 3, generator=torch.Generator().manual_seed(5))
+    with torch.no_grad():
+        before, after = (
+            float((some(x) - x.sum(1, keepdim=True)).square().mean()) for some in (toy_net().eval(), net.eval())
+        )
+    assert after < 0.2 * before
+    saved = torch.load(tmp_path / "toy.last.pt", weights_only=True)
+    assert all(torch.equal(net.state_dict()[k], v) for k, v in saved["average"].items())
+    assert not torch.equal(saved["average"]["0.weight"], saved["module"]["0.weight"])
+
+
+def test_the_average_is_that_of_the_weights_passed_through():
+    net = nn.Linear(1, 1, bias=False)
+    average, weight = Average(net, 0.9), float(net.weight.detach())
+    for step, value in enumerate((1.0, 5.0, -2.0)):
+        nn.init.constant_(net.weight, value)
+        average.update(net, step)
+        decay = min(0.9, (step + 1) / (step + 10))
+        weight = decay * weight + (1 - decay) * value
+    average.copy_to(net)
+    assert float(net.weight.detach()) == pytest.approx(weight)
+
+
+def test_validation_sees_the_average_and_changes_nothing(tmp_path):
+    schedule, seen = dataclasses.replace(SCHEDULE, validate_every=3), []
+    plain = toy(tmp_path / "plain")
+    watched = toy(tmp_path / "watched", schedule=schedule, validate=lambda: seen.append(1) or {"figure": 1.0})
+    assert len(seen) == SCHEDULE.steps // 3
+    assert all(torch.equal(a, b) for a, b in zip(plain.parameters(), watched.parameters(), strict=True))
+
+
+def small_run(out, stages: dict[str, str]):
+    recipe = "".join(f"[stage.{name}]\nsteps = 2\nbatch = 2\nwarmup = 1\n{own}\n" for name, own in stages.items())
+    out.mkdir(exist_ok=True)
+    (out / "recipe.toml").write_text(recipe)
+    shutil.copy(NANO / "tokenizer.json", out)
+    return train(Recipe.load(out / "recipe.toml"), FaceInsightConfig(), "synthetic", out, 1)
+
+
+def weights(directory) -> bytes:
+    return (directory / "model.safetensors").read_bytes()
+
+
+def test_a_run_that_was_killed_between_stages_gives_the_same_weights(tmp_path):
+    """And the parse map's loss, whose layer is made when the stage begins, does train the encoder."""
+    stages = {"refiner": "", "vision": "parse = 0.5"}
+    whole = weights(small_run(tmp_path / "run", stages))
+    (tmp_path / "run" / "vision.last.pt").unlink()
+    assert weights(small_run(tmp_path / "run", stages)) == whole
+    assert weights(small_run(tmp_path / "without", {"refiner": "", "vision": "parse = 0"})) != whole
+
+
+def test_alignment_of_the_parts_leaves_the_image_side_alone(tmp_path):
+    heads = {}
+    for only in ("true", "false"):
+        settings = f"faces = 50\nblind = 0.5\nparts = 0.25\nparts_only = {only}"
+        directory = small_run(tmp_path / only, {"alignment": settings})
+        heads[only] = FaceInsightModel.from_pretrained(directory).fusion.head
+    torch.manual_seed(0)
+    begun = FaceInsightModel(FaceInsightConfig()).fusion.head
+    names = [n for n, _ in begun.named_parameters() if n.split(".")[0] in ("visual", "text", "bias")]
+    assert names
+    for name in names:
+        assert torch.equal(heads["true"].get_parameter(name), begun.get_parameter(name)), name
+    assert not torch.equal(heads["false"].bias, begun.bias)
+    assert not torch.equal(heads["true"].segmentation.weight, 0.25 * begun.segmentation.weight)
 
 
 def test_kill_and_resume_gives_the_same_weights(tmp_path):
@@ -96,12 +185,108 @@ def test_a_face_and_its_mirror_image_have_the_same_features():
     assert not torch.allclose(encoder(pixels), features, atol=1e-3)
 
 
+def test_a_mirrored_face_keeps_left_and_right():
+    """The subject's left is at the image's right, mirrored or not."""
+    rng, left, right = np.random.default_rng(0), PARSE_CLASSES.index("l_brow"), PARSE_CLASSES.index("r_brow")
+    mirrored_seen = set()
+    for seed in range(12):
+        sample = generate(seed)
+        matrix, mirrored = random_matrix(sample.image.shape[:2], 96, rng, 0.2)
+        parse_map = crop_pair(sample.image, sample.parse_map, matrix, mirrored, 96)[1]
+        if {left, right} <= set(parse_map.flat):  # a fringe may cover one
+            assert np.argwhere(parse_map == left)[:, 1].mean() > np.argwhere(parse_map == right)[:, 1].mean()
+            mirrored_seen.add(mirrored)
+    assert mirrored_seen == {True, False}
+
+
+def test_drawn_glasses_lie_over_the_eyes_of_a_copy():
+    sample = next(s for s in map(generate, range(20)) if not s.labels["Eyeglasses"])
+    image, parse_map = sample.image.copy(), sample.parse_map.copy()
+    worn, worn_map = wear_glasses(image, parse_map, np.random.default_rng(0))
+    assert (image == sample.image).all() and (parse_map == sample.parse_map).all()
+    glasses = worn_map == PARSE_CLASSES.index("eye_g")
+    assert (parse_map[glasses] == PARSE_CLASSES.index("l_eye")).any()
+    assert (worn[glasses] != image[glasses]).any() and (worn[-20:] == image[-20:]).all()
+    unknown = np.full_like(parse_map, IGNORE)
+    assert not shows_both_eyes(unknown) and wear_glasses(image, unknown, np.random.default_rng(0)) is None
+
+
+def test_exchanges_are_true_of_the_facts_before_them():
+    prompter = read_bundle(NANO).prompter
+    batches = ExchangeBatches(None, prompter, 4, Text())
+    labels = sample_labels(np.random.default_rng(1))
+    prefix, pairs = batches._sequence(labels, 0, random.Random(1))
+    assert prompter.template.facts(labels) in prompter.decode(prefix)
+    decided = 0
+    for _, answer in pairs:
+        end = answer.index(prompter.answer_id)
+        said = {"Yes": True, "No": False}.get(prompter.decode(answer[end:]).strip().split(",")[0])
+        assert verdict(prompter.decode(answer[:end]), labels) is said
+        decided += said is not None
+    assert decided
+
+
+@pytest.mark.parametrize(
+    ("auto", "kind", "config"),
+    [
+        (AutoModel, "regnet", {"embedding_size": 8, "hidden_sizes": [8, 16], "depths": [1, 1], "groups_width": 8}),
+        (AutoModel, "siglip_vision_model", {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2,
+         "num_attention_heads": 2, "image_size": 32, "patch_size": 16}),
+        (AutoModelForCausalLM, "llama", {"vocab_size": 32, "hidden_size": 16, "intermediate_size": 16,
+         "num_hidden_layers": 1, "num_attention_heads": 2}),
+    ],
+)  # fmt: skip
+def test_a_config_can_name_a_local_directory(tmp_path, auto, kind, config):
+    original = auto.from_config(AutoConfig.for_model(kind, **config))
+    original.save_pretrained(tmp_path)
+    loaded = build(auto, BackboneConfig(kind, name=str(tmp_path)), weights=True)
+    again = build(auto, resolve(BackboneConfig(kind, name=str(tmp_path))), weights=False)
+    for name, value in original.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], value)
+        assert again.state_dict()[name].shape == value.shape
+
+
+def test_the_rarer_value_weighs_more():
+    targets = np.array([[1.0], [0.0], [0.0], [0.0]], np.float32)
+    weights = label_weights(targets)
+    missed = [attribute_loss(torch.tensor([[z]]), torch.tensor([[1.0 - (z > 0)]]), weights) for z in (-2.0, 2.0)]
+    assert missed[0] > 2 * missed[1]
+
+
 def test_unknown_labels_carry_no_loss():
     targets = torch.tensor([[1.0, float("nan")], [0.0, float("nan")]])
     weights = (torch.ones(2), torch.ones(2))
     logits = torch.zeros(2, 2, requires_grad=True)
     attribute_loss(logits, targets, weights).backward()
     assert logits.grad[:, 1].abs().max() == 0 and logits.grad[:, 0].abs().min() > 0
+
+
+def test_tokens_are_held_to_the_parse_map_where_they_lie():
+    """The loss is small for tokens that know their cell's classes, large for the same tokens elsewhere."""
+    model = FaceInsightModel(FaceInsightConfig())
+    learner = VisionLearner(model.vision, model.fusion.head)
+    cell, classes = learner.CELL, learner.parts.out_features // learner.CELL**2
+    side, width = 8, learner.vision.width
+    draw = np.random.default_rng(0)
+    parse_map = np.kron(draw.integers(0, classes, (side, side)), np.ones((16, 16), np.int64)).astype(np.uint8)
+    with torch.no_grad():
+        learner.parts.weight.zero_()
+        learner.parts.bias.zero_()
+        for index in range(classes):
+            learner.parts.weight[index * cell**2 : (index + 1) * cell**2, index] = 20.0
+    tokens = torch.zeros(1, side * side, width)
+    tokens[0, torch.arange(side * side), torch.from_numpy(parse_map[::16, ::16].astype(np.int64)).flatten()] = 1.0
+    weights = (torch.ones(len(NAMES)), torch.ones(len(NAMES)))
+
+    def loss(tokens, parse_map):
+        learner.vision.forward = lambda pixels: tokens
+        batch = {"pixels": None, "parse_map": parse_map, "targets": torch.ones(1, len(NAMES))}
+        return float(learner.losses(batch, weights)[1].detach())
+
+    known = torch.from_numpy(parse_map)[None]
+    assert loss(tokens, known) < 1e-3
+    assert loss(tokens.unflatten(1, (side, side)).transpose(1, 2).flatten(1, 2), known) > 1
+    assert loss(tokens, torch.full_like(known, IGNORE)) == 0
 
 
 def test_label_weights_balance_the_two_values():
@@ -204,7 +389,13 @@ def test_a_mask_that_does_not_fit_is_reported(tmp_path, mask):
         ("[stage.vision]\nsteps = '3'\n", "steps must be of type int"),
         ("[stage.vision]\nsteps = 2\nvalidate_every = 0\n", "validate_every is 0"),
         ("[stage.vision]\nsteps = 2\nfaces = 4\n", "faces"),
-        ("[stage.vision]\nsteps = 2\nsynthetic = 'half'\n", "synthetic is a share"),
+        ("[stage.vision]\nsteps = 2\nsynthetic = 'half'\n", "synthetic must be of type float"),
+        ("[stage.vision]\nsteps = 2\nglasses = 7\n", "glasses is 7"),
+        ("[stage.vision]\nsteps = 2\nrate = nan\n", "rate is nan"),
+        ("[stage.alignment]\nsteps = 2\nfaces = 0\n", "faces is 0"),
+        ("[stage.language]\nsteps = 2\nblind = 0.5\n", "blind"),
+        ("seed = 'x'\n[stage.language]\nsteps = 2\n", "seed, a whole number"),
+        ("sead = 3\n[stage.language]\nsteps = 2\n", "seed, a whole number"),
         ("seed = 1\n", "stage"),
     ],
 )

@@ -14,6 +14,7 @@ from faceinsight.runtime.labels import PARSE_CLASSES
 NOMINAL_SIDE = 164.0
 """Side in pixels of the nominal crop, centred in a 224 px training image (1.9 oval heights of 86 px)."""
 
+_EYES = tuple(PARSE_CLASSES.index(name) for name in ("r_eye", "l_eye"))
 _SWAP = {"l_eye": "r_eye", "l_brow": "r_brow", "l_ear": "r_ear"}
 _MIRROR = np.arange(256, dtype=np.uint8)
 for _left, _right in _SWAP.items():
@@ -109,10 +110,9 @@ def wear_glasses(
     image: HxWx3 uint8 RGB. parse_map: HxW uint8. Thin rims, half rims and rimless lenses are as frequent as thick
     ones: they are what a model misses.
     """
-    eyes = [np.argwhere(parse_map == PARSE_CLASSES.index(name)) for name in ("r_eye", "l_eye")]
-    if min(map(len, eyes)) < 4:
+    if not shows_both_eyes(parse_map):
         return None
-    right, left = (eye.mean(0)[::-1] for eye in eyes)
+    right, left = (np.argwhere(parse_map == eye).mean(0)[::-1] for eye in _EYES)
     distance = float(np.linalg.norm(left - right))
     x0, y0 = np.maximum((left + right) / 2 - 1.6 * distance, 0).astype(int)
     part = np.s_[y0 : int(y0 + 3.2 * distance), x0 : int(x0 + 3.2 * distance)]
@@ -121,6 +121,11 @@ def wear_glasses(
     image[part] = glasses.over(image[part], _is_toned(image))
     parse_map[part][glasses.covered] = PARSE_CLASSES.index("eye_g")
     return image, parse_map
+
+
+def shows_both_eyes(parse_map: np.ndarray) -> bool:
+    """Whether each eye has at least 4 pixels, enough to put glasses over it. parse_map: HxW uint8."""
+    return all(np.count_nonzero(parse_map == eye) >= 4 for eye in _EYES)
 
 
 def _is_toned(image: np.ndarray) -> bool:

@@ -19,26 +19,25 @@ class Portraits:
     """Labelled faces in memory.
 
     images: [n] of HxWx3 uint8 RGB, the face centred as `runtime.image` crops it. masks: [n] of HxW uint8 parse maps,
-    255 where not known. targets: [n, L] float32, 1, 0 or NaN where the label is not known.
-    labels: [n] of {label: value}, None where not known. skipped: file -> why it was left out.
+    255 where not known. targets: [n, L] float32, 1, 0 or NaN where the label is not known. skipped: file -> why it was
+    left out.
     """
 
     images: list[np.ndarray]
     masks: list[np.ndarray]
     targets: np.ndarray
-    labels: list[dict]
     files: list[str]
     skipped: dict[str, str]
 
 
-def read_portraits(directory: str | Path, split: str, limit: int | None = None) -> Portraits:
+def read_portraits(directory: str | Path, split: str) -> Portraits:
     """Reads one split ("train" or "val"). Unreadable images and masks that do not fit are skipped and reported.
 
     Raises InputError when labels.csv is missing or damaged, or nothing of the split is left.
     """
     directory = Path(directory)
     images, masks, labels, files, skipped = [], [], [], [], {}
-    for row in read_rows(directory, split, limit):
+    for row in read_rows(directory, split):
         try:
             image = load_image(directory / "images" / row["file"])
             mask = _mask(directory / "masks" / Path(row["file"]).with_suffix(".png"), image.shape[:2])
@@ -51,7 +50,7 @@ def read_portraits(directory: str | Path, split: str, limit: int | None = None) 
         files.append(row["file"])
     if not images:
         raise InputError(f"{directory} has no readable image in split {split!r}; skipped: {len(skipped)}")
-    return Portraits(images, masks, targets(labels), labels, files, skipped)
+    return Portraits(images, masks, targets(labels), files, skipped)
 
 
 def read_rows(directory: str | Path, split: str, limit: int | None = None) -> list[dict[str, str]]:

@@ -45,13 +45,17 @@ from .vocabulary import (
     words,
 )
 
-WRITTEN_SHARE = 0.6
+WRITTEN_SHARE = 0.7
 """Of the yes/no questions that are whole sentences from WRITTEN; of all others it is half of that."""
+
+BEFORE_SHARE, AFTER_SHARE = 0.15, 0.07
+"""Of all questions, the share that comes with a sentence before it, and the share with one after it."""
 
 _CHOICE = re.compile(r"<([^<>]*\|[^<>]*)>")
 _AGREEMENT = {
     "is": "are", "isn't": "aren't", "does": "do", "doesn't": "don't", "has": "have", "hasn't": "haven't",
     "was": "were", "wears": "wear", "looks": "look", "shows": "show", "sports": "sport", "owns": "own", "keeps": "keep",
+    "seems": "seem", "lacks": "lack", "belongs": "belong", "needs": "need", "gets": "get", "counts": "count",
 }  # fmt: skip
 
 
@@ -229,7 +233,7 @@ def _ask_off_topic(labels: Mapping, rng: random.Random) -> tuple:
     return question, "other", OFF_TOPIC, ()
 
 
-KINDS = {_ask_yes_no: 62, _ask_what: 18, _ask_describe: 7, _ask_identity: 5, _ask_off_topic: 9}
+KINDS = {_ask_yes_no: 61, _ask_what: 18, _ask_describe: 7, _ask_identity: 5, _ask_off_topic: 9}
 """Maker of a question -> its share in percent."""
 
 
@@ -407,7 +411,8 @@ _IMPERATIVE = re.compile(
 
 
 def _surface(text: str, rng: random.Random) -> str:
-    """The question as somebody types it: openers, closers, contractions, capitals, punctuation, a rare typo."""
+    """The question as somebody types it: openers, closers, contractions, capitals, punctuation, a rare typo, and what
+    else they say."""
     text = re.sub(r" +([,:;.])", r"\1", " ".join(text.split()))
     text = re.sub(r"\bthey (is|has|does)\b", lambda m: "they " + {"is": "are", "has": "have", "does": "do"}[m[1]], text)
     if rng.random() < 0.5:
@@ -427,7 +432,16 @@ def _surface(text: str, rng: random.Random) -> str:
     case = rng.random()
     text = text[0].upper() + text[1:] if case < 0.6 else text.lower() if case > 0.93 else text
     weights = (20, 35, 43, 1, 1) if _IMPERATIVE.search(text) else (80, 14, 3, 1, 2)
-    return text + rng.choices(("?", "", ".", "??", " ?"), weights)[0]
+    return _told(text, rng.choices(("?", "", ".", "??", " ?"), weights)[0], rng)
+
+
+def _told(question: str, end: str, rng: random.Random) -> str:
+    """The question, at times with a sentence before or after it that has nothing to do with the answer."""
+    before = rng.choice(WRITTEN["around"]["before"]) + " " if rng.random() < BEFORE_SHARE else ""
+    after = " " + rng.choice(WRITTEN["around"]["after"]) if rng.random() < AFTER_SHARE else ""
+    if question.islower():
+        before, after = before.lower(), after.lower()
+    return f"{before}{question}{(end or '?') if after else end}{after}"
 
 
 def _typo(text: str, rng: random.Random) -> str:

@@ -200,7 +200,8 @@ def _read_written() -> dict[str, dict]:
 
 WRITTEN = _read_written()
 """Whole written questions: "yes_no" (label -> value -> those for which Yes means that the value holds), "what" (topic
--> questions) and "request" ("describe", "identity", "off_topic" -> questions)."""
+-> questions), "request" ("describe", "identity", "off_topic" -> questions) and "around" ("before", "after" -> sentences
+that people say around any question)."""
 
 UNKNOWN = _concept(
     adj="""rich; poor; kind; honest; clever; smart; married; single; sick; healthy; tired; angry; sad; lonely;

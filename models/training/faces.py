@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -98,15 +99,9 @@ class FaceBatches:
             yield sample.image, sample.parse_map, targets([sample.labels])[0]
 
 
-_ORDERS: dict[tuple[int, int, int], np.ndarray] = {}
-
-
+@functools.lru_cache(maxsize=4)
 def _shuffled(seed: int, epoch: int, total: int) -> np.ndarray:
-    key = (seed, epoch, total)
-    if key not in _ORDERS:
-        _ORDERS.clear()
-        _ORDERS[key] = np.random.default_rng((seed, 2, epoch)).permutation(total)
-    return _ORDERS[key]
+    return np.random.default_rng((seed, 2, epoch)).permutation(total)
 
 
 def nominal_pixels(portraits: Portraits, size: int) -> tuple[Tensor, Tensor]:

@@ -7,6 +7,7 @@ positions that restart after the prefix. That is exactly what the runtime does w
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -27,15 +28,19 @@ from .trainer import Schedule, fit
 
 
 @dataclass(frozen=True)
-class Instruction:
-    """tokens: most in a sequence, filled with exchanges about one face. invented: share of faces whose facts are
-    random (the facts decide, so the model must read them). blind: share without facts, answered from the visual tokens
-    alone. faces: how many are encoded to speak of."""
+class Text:
+    """tokens: most in a sequence, filled with exchanges about one face."""
 
     tokens: int = 232
+
+
+@dataclass(frozen=True)
+class Instruction(Text):
+    """invented: share of faces whose facts are random (the facts decide, so the model must read them). blind: share
+    without facts, answered from the visual tokens alone."""
+
     invented: float = 0.5
     blind: float = 0.15
-    faces: int = 6000
 
 
 @dataclass(frozen=True)
@@ -71,13 +76,13 @@ def complete_labels(probabilities: list[float]) -> dict[str, str | bool]:
 class ExchangeBatches:
     """A pure function of the step: packed sequences with their mask, positions and targets.
 
-    subjects: the faces spoken of; None for text alone, with invented facts.
+    subjects: gives the faces spoken of; None for text alone, with invented facts.
     """
 
-    subjects: Subjects | None
+    subjects: Callable[[], Subjects] | None
     prompter: Prompter
     batch: int
-    settings: Instruction
+    settings: Text
     seed: int = 0
 
     def __call__(self, step: int) -> dict[str, Tensor]:
@@ -85,17 +90,15 @@ class ExchangeBatches:
         draw = np.random.default_rng((self.seed, 3, step))
         if self.subjects is None:
             return pack([self._sequence(sample_labels(draw), 0, rng) for _ in range(self.batch)])
-        chosen = [rng.randrange(len(self.subjects.labels)) for _ in range(self.batch)]
-        count = self.subjects.features.shape[1] + self.subjects.parts.shape[1]
+        people = self.subjects()
+        chosen = [rng.randrange(len(people.labels)) for _ in range(self.batch)]
+        count = people.features.shape[1] + people.parts.shape[1]
         sequences = []
         for index in chosen:
             kind = rng.random()
-            labels = sample_labels(draw) if kind < self.settings.invented else self.subjects.labels[index]
+            labels = sample_labels(draw) if kind < self.settings.invented else people.labels[index]
             sequences.append(self._sequence(labels, count, rng, blind=kind > 1 - self.settings.blind))
-        return pack(sequences) | {
-            "features": self.subjects.features[chosen],
-            "parts": self.subjects.parts[chosen],
-        }
+        return pack(sequences) | {"features": people.features[chosen], "parts": people.parts[chosen]}
 
     def _sequence(self, labels: dict, visual_count: int, rng: random.Random, blind: bool = False):
         """(prefix ids, [(question ids, answer ids)])"""
@@ -171,9 +174,7 @@ class Speaker(nn.Module):
         return torch.cat([image, self.segmentation_projector(batch["parts"].float())], 1)
 
 
-def train_language(
-    model: FaceInsightModel, prompter: Prompter, settings: Instruction, schedule: Schedule, out: Path
-) -> None:
+def train_language(model: FaceInsightModel, prompter: Prompter, settings: Text, schedule: Schedule, out: Path) -> None:
     """Teaches a small language model from scratch to read facts and questions (one that comes with weights needs it
     not). Text alone, no visual tokens."""
     _train("language", model, prompter, None, None, settings, schedule, out)
@@ -182,8 +183,8 @@ def train_language(
 def train_instruct(
     model: FaceInsightModel,
     prompter: Prompter,
-    people: Subjects,
-    held_out: Subjects,
+    people: Callable[[], Subjects],
+    held_out: Callable[[], Subjects],
     settings: Instruction,
     schedule: Schedule,
     out: Path,

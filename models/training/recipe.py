@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ctypes
 import dataclasses
+import functools
 import json
+import math
 import sys
 import tomllib
 from pathlib import Path
@@ -20,25 +22,32 @@ from faceinsight.runtime.prompt import Prompter, PromptTemplate
 
 from . import stages
 from .gallery import encode_faces, encode_nominal
-from .instruct import Instruction, subjects, train_instruct, train_language
+from .instruct import Instruction, Text, subjects, train_instruct, train_language
 from .trainer import Schedule
 
 RECIPES = Path(__file__).with_name("recipes")
-STAGES = ("language", "refiner", "vision", "parser", "alignment", "instruct")
 
 
 @dataclasses.dataclass(frozen=True)
-class Jitter:
-    """jitter: how far the crops are off, see `models.data.augment.random_matrix`."""
+class Crops:
+    """synthetic: share of rendered faces. jitter: how far crops are off, see `models.data.augment.random_matrix`."""
 
+    synthetic: float = 0.0
     jitter: float = 1.0
 
 
 @dataclasses.dataclass(frozen=True)
-class Seeing(Jitter):
+class Seeing(Crops):
     """glasses: share of the real faces without eyeglasses that get a drawn pair."""
 
     glasses: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Vision(Seeing):
+    """parse: see `train_vision`."""
+
+    parse: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,22 +58,30 @@ class Alignment(Seeing):
     blind: float = 0.0
     parts_only: bool = False
     parts: float = 1.0
-    tau: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Instruct(Instruction, Crops):
+    """faces: how many are encoded to speak of."""
+
+    faces: int = 6000
 
 
 _OPTIONS = {
-    "language": Instruction, "refiner": Jitter, "vision": Seeing, "parser": Seeing, "alignment": Alignment,
-    "instruct": Instruction,
+    "language": Text, "refiner": Crops, "vision": Vision, "parser": Seeing, "alignment": Alignment,
+    "instruct": Instruct,
 }  # fmt: skip
+STAGES = tuple(_OPTIONS)
+_SHARES = ("synthetic", "glasses", "blind", "invented", "ema")
+_POSITIVE = ("steps", "batch", "accumulate", "validate_every", "checkpoint_every", "faces", "tokens")
 
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
-    """One [stage] table of a recipe. synthetic: share of rendered faces. options: what only this stage knows."""
+    """One [stage] table of a recipe. options: what only this stage knows."""
 
     schedule: Schedule
-    synthetic: float = 0.0
-    options: Jitter | Instruction = Jitter()
+    options: Text | Crops
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,6 +103,8 @@ class Recipe:
         try:
             data = tomllib.loads(path.read_text(encoding="utf-8"))
             tables = data["stage"]
+            if set(data) - {"seed", "stage"} or type(data.get("seed", 0)) is not int:
+                raise TypeError("beside its [stage] tables a recipe has one setting, seed, a whole number")
             unknown = set(tables) - set(STAGES)
             if unknown or not tables:
                 raise TypeError(f"unknown stage {', '.join(sorted(unknown)) or '(none given)'}; known: {STAGES}")
@@ -96,10 +115,8 @@ class Recipe:
 
 
 def _stage(name: str, table: dict) -> Stage:
-    """Raises TypeError for a key that the stage does not know or a value of another type, ValueError below zero."""
-    synthetic = table.pop("synthetic", 0.0)
-    if type(synthetic) not in (int, float) or not 0 <= synthetic <= 1:
-        raise TypeError(f"stage {name}: synthetic is a share from 0 to 1, not {synthetic!r}")
+    """Raises TypeError for a key that the stage does not know or a value of another type, ValueError for one that is
+    out of range."""
     options = _OPTIONS[name]
     wanted = {f.name: f.type for kind in (Schedule, options) for f in dataclasses.fields(kind)}
     for key, value in table.items():
@@ -108,11 +125,11 @@ def _stage(name: str, table: dict) -> Stage:
         kinds = {"int": (int,), "float": (int, float), "bool": (bool,)}[wanted[key]]
         if type(value) not in kinds:
             raise TypeError(f"stage {name}: {key} must be of type {wanted[key]}, not {value!r}")
-        if value < 0 or (value == 0 and key in ("steps", "batch", "accumulate", "validate_every", "checkpoint_every")):
+        if not 0 <= value < math.inf or (value == 0 and key in _POSITIVE) or (value > 1 and key in _SHARES):
             raise ValueError(f"stage {name}: {key} is {value}")
     own = {f.name for f in dataclasses.fields(Schedule)}
     schedule = Schedule(**{key: value for key, value in table.items() if key in own})
-    return Stage(schedule, synthetic, options(**{k: v for k, v in table.items() if k not in own}))
+    return Stage(schedule, options(**{key: value for key, value in table.items() if key not in own}))
 
 
 def train(recipe: Recipe, config: FaceInsightConfig, data: str | Path, out: str | Path, threads: int = 0) -> Path:
@@ -139,6 +156,7 @@ def train(recipe: Recipe, config: FaceInsightConfig, data: str | Path, out: str 
     model.tokenizer_json = _tokenizer(out, template, model.language.vocab_size)
     prompter = Prompter(model.tokenizer_json, template, model.language.vocab_size)
     for name, stage in recipe.stages.items():
+        torch.manual_seed(recipe.seed)  # what a stage adds starts alike after a resume, too
         _STAGES[name](model, stage, prompter, train_set, val_set, out)
     model.save_pretrained(out / "model")
     return out / "model"
@@ -183,38 +201,47 @@ def _tokenizer(out: Path, template: PromptTemplate, vocab_size: int) -> str:
     return path.read_text(encoding="utf-8")
 
 
+def _language(model, stage, prompter, train_set, val_set, out):
+    train_language(model, prompter, stage.options, stage.schedule, out)
+
+
 def _refiner(model, stage, prompter, train_set, val_set, out):
-    size, jitter = model.config.refiner.size, stage.options.jitter
-    stages.train_refiner(model.refiner, train_set, val_set, stage.schedule, stage.synthetic, jitter, out, size)
+    options = dataclasses.asdict(stage.options)
+    size = model.config.refiner.size
+    stages.train_refiner(model.refiner, train_set, val_set, stage.schedule, out=out, size=size, **options)
 
 
 def _vision(model, stage, prompter, train_set, val_set, out):
     stages.set_text_features(model, prompter.encode)
     options = dataclasses.asdict(stage.options)
-    stages.train_vision(model, train_set, val_set, stage.schedule, stage.synthetic, out=out, **options)
+    stages.train_vision(model, train_set, val_set, stage.schedule, out=out, **options)
 
 
 def _parser(model, stage, prompter, train_set, val_set, out):
-    options = dataclasses.asdict(stage.options) | {"size": model.config.parser.size}
-    stages.train_parser(model.parser, train_set, val_set, stage.schedule, stage.synthetic, out=out, **options)
+    options = dataclasses.asdict(stage.options)
+    size = model.config.parser.size
+    stages.train_parser(model.parser, train_set, val_set, stage.schedule, out=out, size=size, **options)
 
 
 def _alignment(model, stage, prompter, train_set, val_set, out):
     stages.set_text_features(model, prompter.encode)
-    stages.train_alignment(
-        model, train_set, val_set, stage.schedule, stage.synthetic, out=out, **dataclasses.asdict(stage.options)
-    )
-
-
-def _language(model, stage, prompter, train_set, val_set, out):
-    train_language(model, prompter, stage.options, stage.schedule, out)
+    options = dataclasses.asdict(stage.options)
+    stages.train_alignment(model, train_set, val_set, stage.schedule, out=out, **options)
 
 
 def _instruct(model, stage, prompter, train_set, val_set, out):
-    count, seed = stage.options.faces, stage.schedule.seed + 1
-    people = subjects(model, encode_faces(model, train_set, count, stage.synthetic, seed, occlude=False))
-    held_out = subjects(model, encode_nominal(model, val_set)) if val_set else people
-    train_instruct(model, prompter, people, held_out, stage.options, stage.schedule, out)
+    options = stage.options
+
+    @functools.cache  # a stage that is finished encodes nothing
+    def people():
+        seed, crops = stage.schedule.seed + 1, {"synthetic": options.synthetic, "jitter": options.jitter}
+        return subjects(model, encode_faces(model, train_set, options.faces, seed=seed, occlude=False, **crops))
+
+    @functools.cache
+    def held_out():
+        return subjects(model, encode_nominal(model, val_set)) if val_set else people()
+
+    train_instruct(model, prompter, people, held_out, options, stage.schedule, out)
 
 
 _STAGES = {

@@ -1,4 +1,4 @@
-"""The stages that train what sees: vision, parser, alignment. Each is a loss, a batch and what it trains."""
+"""The stages that train what sees: refiner, vision, parser, alignment. Each is a loss, a batch and what it trains."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from faceinsight.models.attributes import AttributeHead
+from faceinsight.models.data.augment import shows_both_eyes
 from faceinsight.models.data.portraits import Portraits, targets
 from faceinsight.models.data.synthetic import sample_labels
 from faceinsight.models.faceinsight import FaceInsightModel
@@ -28,7 +29,8 @@ def label_weights(targets: np.ndarray, cap: float = 8.0) -> tuple[Tensor, Tensor
     """Weights that give the two values of each label the same say, at most `cap`. targets: [n, L], NaN unknown.
 
     Returns (weight where 1, weight where 0), each [L]; 1 for a label that is never known. With them the head's
-    probabilities are those under equal priors, which is what balanced accuracy rewards.
+    probabilities are those under equal priors, which is what balanced accuracy rewards, but for labels so rare that
+    the cap holds.
     """
     known = ~np.isnan(targets)
     positive = np.where(known, targets, 0).sum(0) / known.sum(0).clip(1)
@@ -142,22 +144,40 @@ def _prior(train: Portraits | None, synthetic: float, glasses: float, count: int
     rendered = count if train is None else round(count * synthetic)
     mix = [targets([sample_labels(rng) for _ in range(rendered)])] if rendered else []
     if train is not None:
-        real = train.targets[rng.integers(len(train.targets), size=count - rendered)]
+        chosen = rng.integers(len(train.targets), size=count - rendered)
+        real = train.targets[chosen]
+        wearable = np.array([shows_both_eyes(mask) for mask in train.masks])[chosen]
         eyes = real[:, NAMES.index("Eyeglasses")]
-        eyes[(eyes == 0) & (rng.random(len(eyes)) < glasses)] = 1
+        eyes[(eyes == 0) & wearable & (rng.random(len(eyes)) < glasses)] = 1
         mix.append(real)
     return np.concatenate(mix)
 
 
 class VisionLearner(nn.Module):
-    """Vision encoder and attribute head, without the parse map."""
+    """Vision encoder and attribute head, without the parse map, and what makes the encoder know where things are: every
+    token also tells the parse classes of its cell, in CELL x CELL parts. That layer is left behind after training."""
+
+    CELL = 4
 
     def __init__(self, vision: VisionEncoder, head: AttributeHead):
         super().__init__()
         self.vision, self.head = vision, head
+        self.parts = nn.Linear(vision.width, len(PARSE_CLASSES) * self.CELL**2)
 
     def forward(self, pixels: Tensor) -> Tensor:
+        """pixels: [B, S, S, 3] uint8. Attribute logits [B, L]."""
         return self.head(self.vision(pixels), None)
+
+    def losses(self, batch: dict[str, Tensor], weights: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        """Of the attributes, and of the parse map (mean cross-entropy over its known pixels, 0 where none is known)."""
+        tokens = self.vision(batch["pixels"])
+        side = round(tokens.shape[1] ** 0.5)
+        grid = self.parts(tokens).transpose(1, 2).unflatten(2, (side, side))
+        logits = F.pixel_shuffle(grid, self.CELL)
+        wanted = F.interpolate(batch["parse_map"][:, None].float(), logits.shape[2:], mode="nearest-exact")[:, 0]
+        total = F.cross_entropy(logits.float(), wanted.long(), ignore_index=IGNORE, reduction="sum")
+        of_parts = total / (wanted != IGNORE).sum().clamp(min=1)
+        return attribute_loss(self.head(tokens, None), batch["targets"], weights), of_parts
 
 
 def train_vision(
@@ -168,10 +188,14 @@ def train_vision(
     synthetic: float,
     glasses: float,
     jitter: float,
+    parse: float,
     out: Path,
 ) -> None:
-    """Trains a small vision encoder from scratch on the attributes (leave the stage out for one that comes with
-    weights), and the attribute head with it, which the alignment then goes on from."""
+    """Trains a small vision encoder from scratch on attributes and parse maps (leave the stage out for one that comes
+    with weights), and the attribute head with it, which the alignment then goes on from.
+
+    parse: weight of the parse map's loss beside the attributes'.
+    """
     size = model.config.vision.size
     learner = VisionLearner(model.vision, model.fusion.head)
     batches = FaceBatches(train, schedule.batch, size, synthetic, schedule.seed, glasses=glasses, jitter=jitter)
@@ -179,7 +203,8 @@ def train_vision(
     held_out = nominal_pixels(val, size)[0] if val else None
 
     def loss(batch):
-        return attribute_loss(learner(batch["pixels"]), batch["targets"], weights), {}
+        of_attributes, of_parts = learner.losses(batch, weights)
+        return of_attributes + parse * of_parts, {"parse_loss": round(float(of_parts.detach()), 4)}
 
     @torch.no_grad()
     def validate():
@@ -195,19 +220,20 @@ class AlignmentLearner(nn.Module):
 
     blind: share of the faces in training whose image features are withheld. The vision encoder was trained on these
     faces and knows them by heart; without this the head would not learn to look at the parse map.
+    parts: weight of the segmentation side beside the image's, after training.
     """
 
-    def __init__(self, model: FaceInsightModel, blind: float):
+    def __init__(self, model: FaceInsightModel, blind: float, parts: float):
         super().__init__()
         self.segmentation, self.head = model.fusion.segmentation, model.fusion.head
-        self.blind = blind
+        self.blind, self.parts = blind, parts
 
     def forward(self, features: Tensor, parse_maps: Tensor) -> Tensor:
         """features: F_v [B, N, C] float16; parse_maps: [B, P, P] uint8. Attribute logits [B, L]."""
-        features = features.float()
+        features, parts = features.float(), self.segmentation(parse_maps)
         if self.training:
-            features = features * (torch.rand(len(features), 1, 1) >= self.blind)
-        return self.head(features, self.segmentation(parse_maps))
+            return self.head(features * (torch.rand(len(features), 1, 1) >= self.blind), parts)
+        return self.head(features, parts * self.parts)
 
 
 def train_alignment(
@@ -222,7 +248,6 @@ def train_alignment(
     blind: float,
     parts_only: bool,
     parts: float,
-    tau: float,
     out: Path,
 ) -> None:
     """L_bce over both modalities, on `faces` augmented faces that the frozen encoders see once.
@@ -230,8 +255,6 @@ def train_alignment(
     parts_only: the head's image side stays as the vision stage left it; only the segmentation side learns.
     parts: the segmentation side's weight beside the image's, afterwards: each was taught to explain the labels alone,
     and their plain sum counts the same evidence twice.
-    tau: post-hoc logit adjustment (Menon et al. 2021, section 3): logits are lowered by tau log(p / (1 - p)), p the
-    label's share in training, because a network that fits its training faces forgets the weights of rare labels.
     """
     # a stage that is finished encodes nothing
     encoded = functools.cache(
@@ -240,14 +263,12 @@ def train_alignment(
         )
     )
     held_out = functools.cache(lambda: encode_nominal(model, val))
-    learner = AlignmentLearner(model, blind)
+    learner = AlignmentLearner(model, blind, parts)
     head = learner.head
     image_side = [*head.visual.parameters(), *head.text.parameters(), head.bias]
     for parameter in image_side:
         parameter.requires_grad_(not parts_only)
     weights = label_weights(_prior(train, synthetic, glasses))
-    # the weights are 1 / (2 p) and 1 / (2 (1 - p))
-    adjustment = tau * (weights[1] / weights[0]).log()
 
     def batch(step):
         gallery = encoded()
@@ -266,13 +287,12 @@ def train_alignment(
     @torch.no_grad()
     def validate():
         sides = zip(held_out().features.split(50), held_out().parse_maps.split(50), strict=True)
-        scores = balanced_accuracy(torch.cat([learner(*side) for side in sides]) - adjustment, val.targets)
+        scores = balanced_accuracy(torch.cat([learner(*side) for side in sides]), val.targets)
         return {"balanced": float(np.mean(list(scores.values())))} | {k: round(v, 4) for k, v in scores.items()}
 
     fit("alignment", learner, batch, loss, schedule, out, validate if val else None)
     with torch.no_grad():
         head.segmentation.weight *= parts
-        head.bias -= adjustment
     for parameter in image_side:
         parameter.requires_grad_(True)
 
