@@ -18,7 +18,7 @@ from faceinsight.models.faceinsight import FaceInsightModel
 from faceinsight.models.parser import FaceParser
 from faceinsight.models.refiner import BoxRefiner
 from faceinsight.models.vision import VisionEncoder
-from faceinsight.runtime.labels import IGNORE, NAMES, PARSE_CLASSES
+from faceinsight.runtime.labels import FLAGS, IGNORE, NAMES, PARSE_CLASSES
 
 from .faces import FaceBatches, nominal_pixels
 from .gallery import encode_faces, encode_nominal
@@ -220,20 +220,21 @@ class AlignmentLearner(nn.Module):
 
     blind: share of the faces in training whose image features are withheld. The vision encoder was trained on these
     faces and knows them by heart; without this the head would not learn to look at the parse map.
-    parts: weight of the segmentation side beside the image's, after training.
+    parts: weight of the segmentation side beside the image's, after training. odds: [L], added to the logits after
+    training.
     """
 
-    def __init__(self, model: FaceInsightModel, blind: float, parts: float):
+    def __init__(self, model: FaceInsightModel, blind: float, parts: float, odds: Tensor):
         super().__init__()
         self.segmentation, self.head = model.fusion.segmentation, model.fusion.head
-        self.blind, self.parts = blind, parts
+        self.blind, self.parts, self.odds = blind, parts, odds
 
     def forward(self, features: Tensor, parse_maps: Tensor) -> Tensor:
         """features: F_v [B, N, C] float16; parse_maps: [B, P, P] uint8. Attribute logits [B, L]."""
         features, parts = features.float(), self.segmentation(parse_maps)
         if self.training:
             return self.head(features * (torch.rand(len(features), 1, 1) >= self.blind), parts)
-        return self.head(features, parts * self.parts)
+        return self.head(features, parts * self.parts) + self.odds
 
 
 def train_alignment(
@@ -263,12 +264,15 @@ def train_alignment(
         )
     )
     held_out = functools.cache(lambda: encode_nominal(model, val))
-    learner = AlignmentLearner(model, blind, parts)
+    weights = label_weights(_prior(train, synthetic, glasses))
+    # one value of a group holds, so the likeliest is wanted: the weights that favour rare values are undone there
+    grouped = torch.tensor([name not in FLAGS and name != "Male" for name in NAMES])
+    odds = (weights[1] / weights[0]).log() * grouped
+    learner = AlignmentLearner(model, blind, parts, odds)
     head = learner.head
     image_side = [*head.visual.parameters(), *head.text.parameters(), head.bias]
     for parameter in image_side:
         parameter.requires_grad_(not parts_only)
-    weights = label_weights(_prior(train, synthetic, glasses))
 
     def batch(step):
         gallery = encoded()
@@ -293,6 +297,7 @@ def train_alignment(
     fit("alignment", learner, batch, loss, schedule, out, validate if val else None)
     with torch.no_grad():
         head.segmentation.weight *= parts
+        head.bias += odds
     for parameter in image_side:
         parameter.requires_grad_(True)
 
