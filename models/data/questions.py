@@ -48,6 +48,9 @@ from .vocabulary import (
 WRITTEN_SHARE = 0.7
 """Of the yes/no questions that are whole sentences from WRITTEN; of all others it is half of that."""
 
+MOST_WORDS = 50
+"""Of a question with what is said around it."""
+
 BEFORE_SHARE, AFTER_SHARE = 0.15, 0.07
 """Of all questions, the share that comes with a sentence before it, and the share with one after it."""
 
@@ -441,6 +444,8 @@ def _told(question: str, end: str, rng: random.Random) -> str:
     after = " " + rng.choice(WRITTEN["around"]["after"]) if rng.random() < AFTER_SHARE else ""
     if question.islower():
         before, after = before.lower(), after.lower()
+    if len(f"{before}{question}{after}".split()) > MOST_WORDS:
+        return question + end
     return f"{before}{question}{(end or '?') if after else end}{after}"
 
 
