@@ -130,11 +130,11 @@ def parse(
     from faceinsight.runtime.labels import PARSE_CLASSES
     from faceinsight.runtime.overlay import parse_overlay, save_picture
 
-    if out.exists() and image.exists() and out.samefile(image):
+    pixels = load_image(image)
+    if _same_file(image, out):
         raise _usage(f"--out {out} is the image itself, which would be lost: give another file")
     if raw and out.suffix.lower() not in (".png", ".bmp", ".tif", ".tiff"):
         raise _usage(f"--raw holds class indices, which {out.suffix or 'this format'} would blur: give a .png to --out")
-    pixels = load_image(image)
     face = _load(bundle, device, threads).perceive(pixels, _box(box))
     save_picture(face.parse_map if raw else parse_overlay(pixels, face), out)
     counts = np.bincount(face.parse_map.ravel(), minlength=len(PARSE_CLASSES))
@@ -286,6 +286,13 @@ def _text(path: Path) -> str:
         return path.read_text(encoding="utf-8", errors="replace")
     except OSError as error:
         raise _usage(f"cannot read {str(path)[:200]}: {error.strerror}") from error
+
+
+def _same_file(one: Path, other: Path) -> bool:
+    try:
+        return one.samefile(other)
+    except OSError:  # one of them does not exist
+        return False
 
 
 def _usage(message: str):

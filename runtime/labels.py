@@ -82,6 +82,9 @@ FLAGS = tuple(name for name in NAMES if name not in _GROUPED)
 
 LABELS = (*GROUPS, *FLAGS)
 
+EXCLUSIVE = {name for values in GROUPS.values() if None not in values.values() for name in values.values()}
+"""Attributes that compete: of each one's group exactly one is 1."""
+
 
 def labels_from_assignment(assignment: dict[str, bool]) -> dict[str, str | bool]:
     """Turns a consistent assignment {attribute: bool} into labels {"Gender": "male", "Eyeglasses": False, ...}."""

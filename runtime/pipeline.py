@@ -19,7 +19,7 @@ from .engine import Engine, OnnxEngine
 from .errors import BundleError, InputError, NoFaceError
 from .generate import READING_TOKENS, Cache, CacheShape, Decoder, Sampling, Usage
 from .image import check_box, crop_matrix, load_image, refined_box, warp
-from .labels import ATTRIBUTES, GROUPS, PARSE_CLASSES, labels_from_assignment, mentioned
+from .labels import ATTRIBUTES, EXCLUSIVE, GROUPS, PARSE_CLASSES, labels_from_assignment, mentioned
 from .rules import consistent_assignment
 
 FAR = 0.12
@@ -218,7 +218,8 @@ class FaceInsight:
         ]
 
     def _refine(self, pixels: np.ndarray, boxes: list[Box]) -> tuple[list[Box], np.ndarray]:
-        """The refined boxes, and how far each was moved or scaled, [n]."""
+        """The refined boxes, and how far each was moved or scaled: [n], the most of right, down (in sides of its crop)
+        and the logarithm of the scale."""
         placements = self._engines["refiner"].run({"pixels": self._crops(pixels, boxes, "refiner")})["placement"]
         refined = [refined_box(box, placement) for box, placement in zip(boxes, placements, strict=True)]
         return refined, np.abs(placements).max(1)
@@ -297,11 +298,10 @@ class FaceInsight:
 def _confidence(face: Face, attributes: dict[str, float]) -> float | None:
     """Least probability of an assigned value among `attributes`; of a group only the chosen value counts."""
     chosen = {name for label, values in GROUPS.items() if (name := values[face.labels[label]]) is not None}
-    grouped = {name for label, values in GROUPS.items() if None not in values.values() for name in values.values()}
     values = [
         p if name in chosen or face.labels.get(name) else 1 - p
         for name, p in attributes.items()
-        if name in chosen or name not in grouped
+        if name in chosen or name not in EXCLUSIVE
     ]
     return min(values, default=None)
 

@@ -31,8 +31,8 @@ class PromptTemplate:
 
     prefix: contains {visual} once and {facts} once; what one face's questions share. question: contains {question}.
     lowercase: questions are lower-cased (a small tokenizer knows no other). latin: questions mostly in another script
-    are refused (it knows but their bytes). answer: token before which the model writes
-    its reading of the question ("beard yes"), which is not shown; "": it answers at once. stop: ends an answer.
+    are refused (it knows but their bytes). answer: token before which the model writes its reading of the question
+    ("beard yes"), which is not shown; "": it answers at once. stop: ends an answer.
     """
 
     prefix: str = "<bos>{visual}{facts}"

@@ -84,19 +84,19 @@ def check_rules(rules: Sequence[Rule]) -> list[str]:
         elif fixed := _fixed(group, own):
             fewest = _fewest(own, lambda some, group=group, name=fixed[0]: name in _fixed(group, some))
             faults.append(f"{_listed(fewest)} contradict each other: {fixed[0]} could have one value only")
-        else:
-            faults += _redundant(group, own)[:1]  # of two that say the same, each follows from the other
+        elif redundant := _redundant(group, own):
+            faults.append(redundant)
     return faults
 
 
-def _redundant(group: tuple[str, ...], rules: Sequence[Rule]) -> list[str]:
-    faults = []
+def _redundant(group: tuple[str, ...], rules: Sequence[Rule]) -> str:
+    """The first rule that follows from the others; "" for none. Of two that say the same, each would."""
     for rule in rules:
         others = [other for other in rules if other is not rule]
         if _follows(rule, others, group):
             fewest = _fewest(others, lambda some, rule=rule: _follows(rule, some, group))
-            faults.append(f"{rule} is redundant: it follows from {_listed(fewest)}")
-    return faults
+            return f"{rule} is redundant: it follows from {_listed(fewest)}"
+    return ""
 
 
 def _listed(rules: Sequence[Rule]) -> str:

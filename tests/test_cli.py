@@ -127,6 +127,7 @@ def test_unusual_images_are_answered(folder, name):
         ("give either --all or --box", ("attributes", "photo.jpg", "--all", "--box", "1,2,30,40")),
         ("unknown device 'npu'", ("describe", "photo.jpg", "--device", "npu")),
         ("which would be lost", ("parse", "photo.jpg", "--out", "./photo.jpg")),
+        ("cannot write the picture", ("parse", "photo.jpg", "--out", "x" * 300 + ".png")),
         ("ask in English", ("ask", "photo.jpg", "笑っていますか?")),
         ("cannot write the picture", ("parse", "photo.jpg", "--out", "nowhere/picture.png")),
         ("is not a model directory", ("build", "--model", "nowhere", "--out", "out")),

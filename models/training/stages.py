@@ -18,7 +18,7 @@ from faceinsight.models.faceinsight import FaceInsightModel
 from faceinsight.models.parser import FaceParser
 from faceinsight.models.refiner import BoxRefiner
 from faceinsight.models.vision import VisionEncoder
-from faceinsight.runtime.labels import FLAGS, IGNORE, NAMES, PARSE_CLASSES
+from faceinsight.runtime.labels import EXCLUSIVE, IGNORE, NAMES, PARSE_CLASSES
 
 from .faces import FaceBatches, nominal_pixels
 from .gallery import encode_faces, encode_nominal
@@ -266,8 +266,7 @@ def train_alignment(
     held_out = functools.cache(lambda: encode_nominal(model, val))
     weights = label_weights(_prior(train, synthetic, glasses))
     # one value of a group holds, so the likeliest is wanted: the weights that favour rare values are undone there
-    grouped = torch.tensor([name not in FLAGS and name != "Male" for name in NAMES])
-    odds = (weights[1] / weights[0]).log() * grouped
+    odds = (weights[1] / weights[0]).log() * torch.tensor([name in EXCLUSIVE for name in NAMES])
     learner = AlignmentLearner(model, blind, parts, odds)
     head = learner.head
     image_side = [*head.visual.parameters(), *head.text.parameters(), head.bias]
