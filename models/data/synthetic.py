@@ -370,12 +370,12 @@ def _face(scene: Scene) -> None:
 
 
 def _beard(scene: Scene) -> None:
-    """A goatee, or a beard along the jaw, short or full; class skin."""
+    """A goatee, or a beard along the jaw, short or full, that leaves the neck's sides bare; class skin."""
     low = scene.between(0.52, 0.85 if scene.chance(0.4) else 0.6)
     half = [(0.02, 0.30), (0.12, 0.30), (0.16, 0.36), (0.14, 0.47), (0.07, low), (0.01, low + 0.01)]
     if scene.chance(0.7):
         half = [(0.03, 0.31), (0.15, 0.30), (0.2, 0.17), (0.3, scene.between(0.08, 0.2)), (0.36, -0.08), (0.39, -0.05),
-                (0.375, 0.18), (0.31, 0.38), (0.19, low - 0.02), (0.04, low)]  # fmt: skip
+                (0.375, 0.18), (0.31, 0.36), (0.18, min(low, 0.6) - 0.08), (0.13, low - 0.02), (0.03, low)]  # fmt: skip
     scene.draw(_mirror(half) * [scene.wide, 1], scene.hair * 0.9 + scene.skin * 0.04, "skin", _HAIR, rough=0.01)
 
 
