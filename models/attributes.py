@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from .config import AttributeConfig
+from .correlation import CorrelationConstraint
 
 
 class AttributeHead(nn.Module):
@@ -15,8 +17,8 @@ class AttributeHead(nn.Module):
     those that rest on few pixels, eyeglasses above all, lose.
 
     `text_features` is T^0: [L, text_width], the mean of the language model's input embeddings over each label's
-    prompt, computed once (`set_text_features`). `label_features` is the seam for the paper's correlation constraint
-    (CCM, not built yet): the one place where labels may learn of each other.
+    prompt, computed once (`set_text_features`). The labels' text reaches the shared space through the correlation
+    constraint, or through one linear layer if the config's depth is 0.
     """
 
     def __init__(self, config: AttributeConfig, vision_width: int, segmentation_width: int):
@@ -24,7 +26,12 @@ class AttributeHead(nn.Module):
         count = len(config.prompts)
         self.visual = nn.Linear(vision_width, config.width)
         self.segmentation = nn.Linear(segmentation_width, config.width, bias=False)
-        self.text = nn.Linear(config.text_width, config.width)
+        if config.depth:
+            self.text = CorrelationConstraint(
+                count, config.text_width, config.width, config.tau, config.omega, config.depth
+            )
+        else:
+            self.text = nn.Linear(config.text_width, config.width)
         self.bias = nn.Parameter(torch.zeros(count))
         self.register_buffer("text_features", torch.zeros(count, config.text_width))
 
@@ -32,6 +39,11 @@ class AttributeHead(nn.Module):
         """features: [L, text_width]; standardised so that every backbone starts at the same scale."""
         features = features - features.mean(0)
         self.text_features.copy_(features / features.std())
+
+    def set_labels(self, targets: np.ndarray) -> None:
+        """Counts the labels that occur together. targets: [n, L] of the training set, NaN where not known."""
+        if isinstance(self.text, CorrelationConstraint):
+            self.text.set_labels(targets)
 
     def label_features(self) -> Tensor:
         """T^l: [L, width], constant at inference."""

@@ -56,11 +56,16 @@ class SegmentationConfig:
 class AttributeConfig:
     """Labels' text features against the pooled visual feature.
 
-    width: dimensions of the shared space. text_width: dimensions of T^0, the language model's hidden size.
+    width: dimensions of the shared space. text_width: dimensions of T^0, the language model's hidden size. depth: graph
+    convolutions of the correlation constraint, 0 for none; tau: conditional probability below which two labels share no
+    edge; omega: the neighbours' say (the paper does not give the three; 2, 0.4 and 0.2 are ML-GCN's).
     """
 
     width: int = 128
     text_width: int = 256
+    depth: int = 0
+    tau: float = 0.4
+    omega: float = 0.2
     prompts: tuple[str, ...] = tuple(attribute.prompt for attribute in ATTRIBUTES)
 
 

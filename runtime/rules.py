@@ -1,7 +1,7 @@
 """Logical rules over attributes, and the most probable assignment that satisfies all of them.
 
-An answer is decided on the assignment found here, so two answers about one face cannot contradict each other. (The
-paper's logical constraint L_c, the same rules as a loss in training, is not built yet.)
+An answer is decided on the assignment found here, so two answers about one face cannot contradict each other. In
+training the same rules are the paper's logical constraint L_c (models/logic.py).
 """
 
 from __future__ import annotations

@@ -98,6 +98,18 @@ _NOUNS = {
             one; the face; this face; the one pictured; the
         person shown; the human; this human; the person on screen; the model; the one I see; the head"""),
 }  # fmt: skip
+_ACQUAINTANCES = {
+    "male": words("""my brother; my uncle; my father; my dad; my husband; my son; my grandfather; my grandpa; my nephew;
+        our grandson; my boyfriend; my cousin; my boss; our colleague; my friend; our neighbor; our customer; the
+        applicant"""),
+    "female": words("""my sister; my aunt; my mother; my mom; my mum; my wife; my daughter; my grandmother; my grandma;
+        my niece; our granddaughter; my girlfriend; my cousin; my boss; our colleague; my friend; our neighbor; our
+        customer; the applicant"""),
+    None: words("""my cousin; my boss; our colleague; my friend; our neighbor; our customer; the applicant; my client;
+        the patient; our guest; my colleague; the visitor; the employee; my teacher; the driver; our candidate"""),
+}  # fmt: skip
+"""Whom people say that they show: in a question about "my uncle" it is his face."""
+
 _PRONOUNS = {"male": ("he", "his", "him"), "female": ("she", "her", "her"), None: ("they", "their", "them")}
 
 
@@ -118,7 +130,7 @@ class _Clause:
 
     def tag(self) -> str:
         """Asks for agreement with the statement: "isn't she", "don't they"."""
-        kind = next((gender for gender, nouns in _NOUNS.items() if self.subject in nouns), "thing")
+        kind = next((k for k in _NOUNS if self.subject in (*_NOUNS[k], *_ACQUAINTANCES[k])), "thing")
         if self.subject in ("he", "she", "they", "there", "you", "I"):
             who = self.subject
         elif kind in _PRONOUNS:
@@ -315,7 +327,7 @@ def _about_something_else(rng: random.Random) -> str:
     """A question that would be answered if only it were about the person."""
     concept = rng.choice([spec for values in SPECS.values() for spec in values.values()])
     category, phrase = _phrase(concept, rng, without={"at", "seen"})
-    names = ("the <animal>", "the <thing>", "my <kin>", "your <animal>", "my <animal>", "that <thing>")
+    names = ("the <animal>", "the <thing>", "your <kin>", "your <animal>", "my <animal>", "that <thing>")
     name = _expand(rng.choice(names), rng)
     subject = _Subject(name, f"{name}'s", "its", "it")
     part, _, phrase = phrase.rpartition("=")
@@ -360,7 +372,7 @@ def _subject(rng: random.Random, gender: str | None) -> _Subject:
     if rng.random() < (0.2 if kind is None else 0.55):
         owner = "the" if rng.random() < 0.15 else possessive
         return _Subject(pronoun, owner, possessive, objective)
-    noun = _expand(rng.choice(_NOUNS[kind]), rng)
+    noun = _expand(rng.choice((_ACQUAINTANCES if rng.random() < 0.25 else _NOUNS)[kind]), rng)
     owners = ("the", possessive, *[f"{noun}'s"] * (2 if len(noun.split()) == 2 and "here" not in noun else 0))
     return _Subject(noun, rng.choice(owners), possessive, noun)
 

@@ -349,7 +349,7 @@ GENERAL = words("""is the <thing> <color>; what color is the <thing>; what colou
     translate <thing> into <tongue>; what is the capital of <city>; is <city> <quality>; who should I vote for;
     play some music; what is love; who are you; what can you do for my <thing>; what is the meaning of life; where
     was the <picture> taken; when was this <picture> taken; what camera was used; open the <thing>; how long is the
-    <thing>; is my <animal> <quality>; does my <kin> have <feature>; is your <thing> <color>; do you have
+    <thing>; is my <animal> <quality>; does your <kin> have <feature>; is your <thing> <color>; do you have
     <feature>; are you <quality>; what color is my hair; how old are you; describe the <thing>; describe the
     background; describe your <animal>; what do you see in the <thing>; tell me about <city>; tell me about the
     <animal>; how old is the <animal>; what is a <thing>; what is a <animal>; any <food>; <thing>; <animal>; where

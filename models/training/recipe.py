@@ -44,14 +44,21 @@ class Seeing(Crops):
 
 
 @dataclasses.dataclass(frozen=True)
-class Vision(Seeing):
+class Labelling(Seeing):
+    """logic: weight of L_c beside L_bce."""
+
+    logic: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Vision(Labelling):
     """parse: see `train_vision`."""
 
     parse: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)
-class Alignment(Seeing):
+class Alignment(Labelling):
     """faces: how many the frozen encoders see, once. The others: see `train_alignment`."""
 
     faces: int = 6000

@@ -15,6 +15,7 @@ from faceinsight.models.data.augment import shows_both_eyes
 from faceinsight.models.data.portraits import Portraits, targets
 from faceinsight.models.data.synthetic import sample_labels
 from faceinsight.models.faceinsight import FaceInsightModel
+from faceinsight.models.logic import logic_loss
 from faceinsight.models.parser import FaceParser
 from faceinsight.models.refiner import BoxRefiner
 from faceinsight.models.vision import VisionEncoder
@@ -40,14 +41,20 @@ def label_weights(targets: np.ndarray, cap: float = 8.0) -> tuple[Tensor, Tensor
     )
 
 
-def attribute_loss(logits: Tensor, targets: Tensor, weights: tuple[Tensor, Tensor], smoothing: float = 0.02) -> Tensor:
-    """L_bce over the labels that are known. logits, targets: [B, L], targets in 0..1, NaN where not known."""
+def attribute_loss(
+    logits: Tensor, targets: Tensor, weights: tuple[Tensor, Tensor], logic: float = 0.0, smoothing: float = 0.02
+) -> Tensor:
+    """L_bce over the labels that are known, plus `logic` times L_c over all of them (the paper's L has logic = 1).
+
+    logits, targets: [B, L], targets in 0..1, NaN where not known. weights: see `label_weights`.
+    """
     known = ~targets.isnan()
     wanted = torch.where(known, targets, 0.0)
     weight = torch.lerp(weights[1], weights[0], wanted) * known
     wanted = wanted * (1 - 2 * smoothing) + smoothing
     loss = F.binary_cross_entropy_with_logits(logits.float(), wanted, reduction="none")
-    return (loss * weight).sum() / known.sum().clamp(min=1)
+    loss = (loss * weight).sum() / known.sum().clamp(min=1)
+    return loss + logic * logic_loss(logits) if logic else loss
 
 
 def balanced_accuracy(logits: Tensor, targets: np.ndarray) -> dict[str, float]:
@@ -168,8 +175,11 @@ class VisionLearner(nn.Module):
         """pixels: [B, S, S, 3] uint8. Attribute logits [B, L]."""
         return self.head(self.vision(pixels), None)
 
-    def losses(self, batch: dict[str, Tensor], weights: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-        """Of the attributes, and of the parse map (mean cross-entropy over its known pixels, 0 where none is known)."""
+    def losses(
+        self, batch: dict[str, Tensor], weights: tuple[Tensor, Tensor], logic: float = 0.0
+    ) -> tuple[Tensor, Tensor]:
+        """Of the attributes (`attribute_loss`), and of the parse map (mean cross-entropy over its known pixels, 0 where
+        none is known)."""
         tokens = self.vision(batch["pixels"])
         side = round(tokens.shape[1] ** 0.5)
         grid = self.parts(tokens).transpose(1, 2).unflatten(2, (side, side))
@@ -177,7 +187,7 @@ class VisionLearner(nn.Module):
         wanted = F.interpolate(batch["parse_map"][:, None].float(), logits.shape[2:], mode="nearest-exact")[:, 0]
         total = F.cross_entropy(logits.float(), wanted.long(), ignore_index=IGNORE, reduction="sum")
         of_parts = total / (wanted != IGNORE).sum().clamp(min=1)
-        return attribute_loss(self.head(tokens, None), batch["targets"], weights), of_parts
+        return attribute_loss(self.head(tokens, None), batch["targets"], weights, logic), of_parts
 
 
 def train_vision(
@@ -188,22 +198,25 @@ def train_vision(
     synthetic: float,
     glasses: float,
     jitter: float,
+    logic: float,
     parse: float,
     out: Path,
 ) -> None:
     """Trains a small vision encoder from scratch on attributes and parse maps (leave the stage out for one that comes
     with weights), and the attribute head with it, which the alignment then goes on from.
 
-    parse: weight of the parse map's loss beside the attributes'.
+    logic, parse: weights of L_c and of the parse map's loss beside L_bce.
     """
     size = model.config.vision.size
     learner = VisionLearner(model.vision, model.fusion.head)
     batches = FaceBatches(train, schedule.batch, size, synthetic, schedule.seed, glasses=glasses, jitter=jitter)
-    weights = label_weights(_prior(train, synthetic, glasses))
+    prior = _prior(train, synthetic, glasses)
+    weights = label_weights(prior)
+    model.fusion.head.set_labels(prior)
     held_out = nominal_pixels(val, size)[0] if val else None
 
     def loss(batch):
-        of_attributes, of_parts = learner.losses(batch, weights)
+        of_attributes, of_parts = learner.losses(batch, weights, logic)
         return of_attributes + parse * of_parts, {"parse_loss": round(float(of_parts.detach()), 4)}
 
     @torch.no_grad()
@@ -245,13 +258,14 @@ def train_alignment(
     synthetic: float,
     glasses: float,
     jitter: float,
+    logic: float,
     faces: int,
     blind: float,
     parts_only: bool,
     parts: float,
     out: Path,
 ) -> None:
-    """L_bce over both modalities, on `faces` augmented faces that the frozen encoders see once.
+    """L_bce plus `logic` times L_c over both modalities, on `faces` augmented faces that the frozen encoders see once.
 
     parts_only: the head's image side stays as the vision stage left it; only the segmentation side learns.
     parts: the segmentation side's weight beside the image's, afterwards: each was taught to explain the labels alone,
@@ -264,7 +278,10 @@ def train_alignment(
         )
     )
     held_out = functools.cache(lambda: encode_nominal(model, val))
-    weights = label_weights(_prior(train, synthetic, glasses))
+    prior = _prior(train, synthetic, glasses)
+    weights = label_weights(prior)
+    if not parts_only:
+        model.fusion.head.set_labels(prior)
     # one value of a group holds, so the likeliest is wanted: the weights that favour rare values are undone there
     odds = (weights[1] / weights[0]).log() * torch.tensor([name in EXCLUSIVE for name in NAMES])
     learner = AlignmentLearner(model, blind, parts, odds)
@@ -285,7 +302,7 @@ def train_alignment(
         }
 
     def loss(batch):
-        return attribute_loss(learner(batch["features"], batch["parse_maps"]), batch["targets"], weights), {}
+        return attribute_loss(learner(batch["features"], batch["parse_maps"]), batch["targets"], weights, logic), {}
 
     @torch.no_grad()
     def validate():
