@@ -15,6 +15,7 @@ BUILD = [
     "onnx-graphsurgeon>=0.6",
     "onnxslim",
 ]
+TRAIN = [*BUILD, "accelerate", "peft", "tensorboard"]
 DEMO = ["scikit-image"]
 
 setup(
@@ -45,12 +46,12 @@ setup(
     ],
     extras_require={
         "build": BUILD,
-        "train": BUILD,
+        "train": TRAIN,
         "tensorrt": ["tensorrt", "pycuda"],
         "tensorrt-rtx": ["tensorrt-rtx", "pycuda"],
         "tensorrt-llm": ["tensorrt-llm"],
         "demo": DEMO,
-        "test": [*BUILD, *DEMO, "pytest", "hypothesis", "ruff"],
+        "test": [*TRAIN, *DEMO, "pytest", "hypothesis", "ruff"],
     },
     entry_points={"console_scripts": ["faceinsight = faceinsight.cli:main"]},
 )

@@ -200,15 +200,19 @@ def train(
     data: Annotated[str, typer.Option(help='Data folder with labels.csv, or "synthetic".')] = "synthetic",
     config: Annotated[Path | None, typer.Option(help="Model config.json; nano's by default.")] = None,
     threads: Threads = None,
+    cpu: Annotated[bool, typer.Option("--cpu", help="Leave the GPU alone.")] = False,
 ) -> None:
-    """Train a model; running the same command again resumes it."""
-    _needs("train", "torch", "transformers")
+    """Train a model; running the same command again resumes it.
+
+    On several GPUs: accelerate launch -m faceinsight train ...
+    """
+    _needs("train", "torch", "transformers", "accelerate", "peft", "tensorboard")
     from faceinsight.models.config import FaceInsightConfig
     from faceinsight.models.training.recipe import Recipe
     from faceinsight.models.training.recipe import train as run
 
     settings = FaceInsightConfig() if config is None else FaceInsightConfig.from_json(_text(config), str(config))
-    print(f"model: {run(Recipe.load(recipe), settings, data, out, threads or 0)}")
+    print(f"model: {run(Recipe.load(recipe), settings, data, out, threads or 0, cpu)}")
 
 
 @app.command()

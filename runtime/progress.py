@@ -8,14 +8,14 @@ import time
 
 class ProgressBar:
     """A bar with time left on a terminal; a line every 100 steps when the output is piped. Use as a context manager:
-    it gives `advance(record)`, to be called once a step with the figures to show."""
+    it gives `advance(record)`, to be called once a step with the figures to show. quiet: shows nothing."""
 
-    def __init__(self, stage: str, total: int, start: int = 0):
+    def __init__(self, stage: str, total: int, start: int = 0, quiet: bool = False):
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-        console = Console(stderr=True)
-        self.plain = not console.is_terminal
+        console = Console(stderr=True, quiet=quiet)
+        self.plain, self.quiet = quiet or not console.is_terminal, quiet
         self.stage, self.total, self.start, self.begun = stage, total, start, time.monotonic()
         self.done = start
         if not self.plain:
@@ -43,7 +43,7 @@ class ProgressBar:
         note = "  ".join(f"{k} {v:.4g}" for k, v in record.items() if k != "step" and isinstance(v, (int, float)))
         if not self.plain:
             self.bar.update(self.task, advance=1, note=note)
-        elif self.done % 100 == 0 or self.done == self.total:
+        elif not self.quiet and (self.done % 100 == 0 or self.done == self.total):
             left = (time.monotonic() - self.begun) / (self.done - self.start) * (self.total - self.done)
             print(
                 f"{self.stage} {self.done}/{self.total}  {note}  {left / 60:.1f} min left", file=sys.stderr, flush=True

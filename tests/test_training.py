@@ -4,12 +4,15 @@ import dataclasses
 import json
 import random
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from peft import PeftModel
 from torch import nn
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
 
@@ -38,7 +41,7 @@ from faceinsight.runtime.image import crop_matrix
 from faceinsight.runtime.labels import FLAGS, IGNORE, NAMES, PARSE_CLASSES
 from faceinsight.runtime.prompt import verdict
 
-SCHEDULE = Schedule(steps=12, batch=4, rate=1e-2, warmup=2, bf16=False, checkpoint_every=100)
+SCHEDULE = Schedule(steps=12, batch=4, rate=1e-2, warmup=2, precision="fp32", checkpoint_every=100)
 
 
 def toy_net():
@@ -136,12 +139,132 @@ def test_alignment_of_the_parts_leaves_the_image_side_alone(tmp_path):
     assert not torch.equal(heads["true"].segmentation.weight, 0.25 * begun.segmentation.weight)
 
 
+def test_adapters_are_saved_and_merged_and_all_else_is_left_alone(tmp_path):
+    merged = FaceInsightModel.from_pretrained(small_run(tmp_path, {"instruct": "faces = 50\nlora = 4"}))
+    torch.manual_seed(0)
+    begun = FaceInsightModel(FaceInsightConfig()).eval()
+    ids = torch.arange(40)[None]
+
+    def logits(backbone):
+        with torch.no_grad():
+            return backbone(input_ids=ids).logits
+
+    adapted = PeftModel.from_pretrained(begun.language.backbone, tmp_path / "adapter")
+    torch.testing.assert_close(logits(merged.language.backbone), logits(adapted), rtol=0, atol=1e-4)
+    with adapted.disable_adapter():
+        assert (logits(merged.language.backbone) - logits(adapted)).abs().max() > 1e-3
+        embedding = merged.language.backbone.get_input_embeddings().weight
+        assert torch.equal(embedding, adapted.get_input_embeddings().weight)
+    projector = merged.fusion.vision_projector.down.weight
+    assert not torch.equal(projector, begun.fusion.vision_projector.down.weight)
+    first = weights(tmp_path / "model")
+    (tmp_path / "instruct.last.pt").unlink()
+    assert weights(small_run(tmp_path, {"instruct": "faces = 50\nlora = 4"})) == first
+
+
+def test_projectors_can_learn_alone(tmp_path):
+    trained = FaceInsightModel.from_pretrained(small_run(tmp_path, {"instruct": "faces = 50\nprojectors_only = true"}))
+    torch.manual_seed(0)
+    begun = FaceInsightModel(FaceInsightConfig())
+    for one, other in zip(trained.language.parameters(), begun.language.parameters(), strict=True):
+        assert torch.equal(one, other)
+    assert not torch.equal(trained.fusion.vision_projector.up.weight, begun.fusion.vision_projector.up.weight)
+
+
 def test_kill_and_resume_gives_the_same_weights(tmp_path):
     whole = toy(tmp_path / "whole")
     toy(tmp_path / "killed", stop_after=5)
     resumed = toy(tmp_path / "killed")
     for a, b in zip(whole.state_dict().values(), resumed.state_dict().values(), strict=True):
         assert torch.equal(a, b)
+
+
+SHARED = """
+import sys, torch
+from pathlib import Path
+from accelerate import PartialState
+from torch import nn
+from faceinsight.models.training.trainer import Schedule, fit
+
+state = PartialState(cpu=True)
+torch.manual_seed(state.process_index)  # each process starts with weights of its own
+net = nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 1))
+accumulate, out = int(sys.argv[1]), Path(sys.argv[2])
+
+def batch(number):
+    return {"x": torch.randn(16, 3, generator=torch.Generator().manual_seed(number))}
+
+def loss(item):
+    return (net(item["x"]) - item["x"].sum(1, keepdim=True)).square().mean(), {}
+
+fit("toy", net, batch, loss, Schedule(steps=6, rate=1e-2, warmup=2, accumulate=accumulate, precision="fp32"), out)
+torch.save(net.state_dict(), out / f"end.{state.process_index}.pt")
+"""
+
+
+def test_two_processes_give_the_weights_of_one_that_accumulates(tmp_path):
+    script = tmp_path / "shared.py"
+    script.write_text(SHARED)
+    for name, processes, accumulate in (("one", 1, 2), ("two", 2, 1)):
+        launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+        done = subprocess.run(
+            [*launch, str(script), str(accumulate), str(tmp_path / name)], capture_output=True, text=True, timeout=300
+        )
+        assert done.returncode == 0, done.stderr
+    one = torch.load(tmp_path / "one" / "end.0.pt", weights_only=True)
+    for process in (0, 1):
+        two = torch.load(tmp_path / "two" / f"end.{process}.pt", weights_only=True)
+        for name, value in one.items():
+            torch.testing.assert_close(two[name], value, rtol=0, atol=1e-6)
+    lines = (tmp_path / "two" / "toy.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [6]
+
+
+def test_accumulated_batches_give_the_weights_of_one_large_batch(tmp_path):
+    def trained(accumulate, size):
+        torch.manual_seed(0)
+        net = nn.Linear(3, 1)
+
+        def batch(number):
+            rows = torch.randn(96, 3, generator=torch.Generator().manual_seed(0))
+            return {"x": rows[number * size % 96 :][:size]}
+
+        def loss(item):
+            return (net(item["x"]) - item["x"].sum(1, keepdim=True)).square().mean(), {}
+
+        schedule = dataclasses.replace(SCHEDULE, steps=4, accumulate=accumulate)
+        fit("toy", net, batch, loss, schedule, tmp_path / str(accumulate))
+        return net
+
+    for one, other in zip(trained(1, 12).parameters(), trained(3, 4).parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-6)
+
+
+def test_the_best_weights_are_kept_beside_the_last(tmp_path):
+    scores = iter([0.2, 0.9, 0.4])
+    schedule = dataclasses.replace(SCHEDULE, steps=9, validate_every=3)
+    toy(tmp_path, schedule=schedule, validate=lambda: {"accuracy": next(scores), "other": 1.0})
+    best, last = (torch.load(tmp_path / f"toy.{name}.pt", weights_only=True) for name in ("best", "last"))
+    assert (best["step"], best["metric"], last["step"]) == (6, 0.9, 9)
+    assert not torch.equal(best["average"]["0.weight"], last["average"]["0.weight"])
+    # of a loss the least is the best, also after a resume
+    losses = iter([0.5, 0.3, 0.4])
+    for stop in (6, None):
+        toy(tmp_path / "loss", stop, schedule=schedule, validate=lambda: {"val_loss": next(losses)})
+    assert torch.load(tmp_path / "loss" / "toy.best.pt", weights_only=True)["step"] == 6
+
+
+def test_tensorboard_shows_what_the_log_says(tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    toy(tmp_path, validate=lambda: {"accuracy": 0.5})
+    events = EventAccumulator(str(tmp_path / "tensorboard" / "toy"))
+    events.Reload()
+    record = json.loads((tmp_path / "toy.jsonl").read_text().splitlines()[-1])
+    for name in ("loss", "accuracy"):
+        scalar = events.Scalars(name)[-1]
+        assert scalar.step == record["step"] == SCHEDULE.steps
+        assert scalar.value == pytest.approx(record[name], rel=1e-6)
 
 
 def test_a_finished_stage_is_not_trained_again(tmp_path):

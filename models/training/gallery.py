@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -12,6 +14,7 @@ from faceinsight.models.faceinsight import FaceInsightModel
 from faceinsight.runtime.progress import ProgressBar
 
 from .faces import FaceBatches, nominal_pixels
+from .trainer import device
 
 _BATCH = 50
 
@@ -26,6 +29,20 @@ class Gallery:
 
     def __len__(self) -> int:
         return len(self.targets)
+
+    def batches(self, size: int, seed: int) -> Callable[[int], dict[str, Tensor]]:
+        """Random batches of `size` faces; each is a function of its number."""
+
+        def batch(number: int) -> dict[str, Tensor]:
+            rng = np.random.default_rng((seed, 5, number))
+            chosen = torch.from_numpy(rng.integers(len(self), size=size))
+            return {
+                "features": self.features[chosen],
+                "parse_maps": self.parse_maps[chosen],
+                "targets": self.targets[chosen],
+            }
+
+        return batch
 
 
 @torch.no_grad()
@@ -65,4 +82,6 @@ def encode_nominal(model: FaceInsightModel, portraits: Portraits) -> Gallery:
 
 
 def _encode(model: FaceInsightModel, pixels: Tensor, parser_pixels: Tensor, targets: Tensor):
-    return model.vision(pixels).half(), model.parser(parser_pixels), targets
+    """The encoders work on the training's device; a gallery lies in main memory."""
+    where = device()
+    return model.vision(pixels.to(where)).half().cpu(), model.parser(parser_pixels.to(where)).cpu(), targets

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from accelerate import PartialState
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -24,7 +25,7 @@ from faceinsight.runtime.prompt import Prompter
 from faceinsight.runtime.rules import consistent_assignment
 
 from .gallery import Gallery
-from .trainer import Schedule, fit
+from .trainer import Schedule, device, fit
 
 
 @dataclass(frozen=True)
@@ -37,10 +38,17 @@ class Text:
 @dataclass(frozen=True)
 class Instruction(Text):
     """invented: share of faces whose facts are random (the facts decide, so the model must read them). blind: share
-    without facts, answered from the visual tokens alone."""
+    without facts, answered from the visual tokens alone. lora: rank of the adapters that learn in the language model's
+    place; 0: all of it learns. projectors_only: it stays as it is (LLaVA's first stage)."""
 
     invented: float = 0.5
     blind: float = 0.15
+    lora: int = 0
+    projectors_only: bool = False
+
+    def __post_init__(self) -> None:
+        if self.lora and self.projectors_only:
+            raise ValueError("lora and projectors_only exclude each other: give one of them")
 
 
 @dataclass(frozen=True)
@@ -60,10 +68,10 @@ def subjects(model: FaceInsightModel, gallery: Gallery) -> Subjects:
     for features, parse_maps, targets in zip(
         *(side.split(50) for side in (gallery.features, gallery.parse_maps, gallery.targets)), strict=True
     ):
-        part = model.fusion.segmentation(parse_maps)
-        predicted = model.fusion.head(features.float(), part).sigmoid()
+        part = model.fusion.segmentation(parse_maps.to(device()))
+        predicted = model.fusion.head(features.to(device()).float(), part).sigmoid().cpu()
         labels += [complete_labels(row) for row in torch.where(targets.isnan(), predicted, targets).tolist()]
-        parts.append(part.half())
+        parts.append(part.half().cpu())
     return Subjects(gallery.features, torch.cat(parts), labels)
 
 
@@ -160,7 +168,9 @@ class Speaker(nn.Module):
         """Logits at the positions that have a target, [K, vocab], and those targets [K]."""
         backbone = self.language.backbone
         embeds = self.language.embed(batch["ids"], self._visual_tokens(batch))
-        bias = torch.zeros(batch["mask"].shape, dtype=embeds.dtype).masked_fill(~batch["mask"], -1e9)
+        bias = torch.zeros(batch["mask"].shape, dtype=embeds.dtype, device=embeds.device).masked_fill(
+            ~batch["mask"], -1e9
+        )
         hidden = backbone.model(
             inputs_embeds=embeds, attention_mask=bias, position_ids=batch["positions"], use_cache=False
         ).last_hidden_state
@@ -169,7 +179,7 @@ class Speaker(nn.Module):
 
     def _visual_tokens(self, batch: dict[str, Tensor]) -> Tensor:
         if "features" not in batch:
-            return torch.zeros(len(batch["ids"]), 1, self.language.width)
+            return torch.zeros(len(batch["ids"]), 1, self.language.width, device=batch["ids"].device)
         image = self.vision_projector(batch["features"].float())
         return torch.cat([image, self.segmentation_projector(batch["parts"].float())], 1)
 
@@ -189,8 +199,27 @@ def train_instruct(
     schedule: Schedule,
     out: Path,
 ) -> None:
-    """Next-token loss on the answers; everything but projectors and language model stays as it is."""
+    """Next-token loss on the answers; everything but projectors and language model stays as it is.
+
+    With `settings.lora` the adapters are saved to `out/adapter` in PEFT's format, and merged into the model.
+    """
+    if settings.projectors_only:
+        model.language.requires_grad_(False)
+    adapted = _with_adapters(model, settings.lora) if settings.lora else None
     _train("instruct", model, prompter, people, held_out, settings, schedule, out)
+    model.language.requires_grad_(True)
+    if adapted is not None:
+        if PartialState().is_main_process:
+            adapted.save_pretrained(str(out / "adapter"))
+        model.language.backbone = adapted.merge_and_unload()
+
+
+def _with_adapters(model: FaceInsightModel, rank: int):
+    """Puts LoRA adapters beside every linear layer of the language model, which is frozen; alpha is twice the rank."""
+    from peft import LoraConfig, TaskType, get_peft_model
+
+    config = LoraConfig(task_type=TaskType.CAUSAL_LM, r=rank, lora_alpha=2 * rank, target_modules="all-linear")
+    return get_peft_model(model.language.backbone, config)
 
 
 def _train(stage: str, model, prompter, people, held_out, settings, schedule, out) -> None:
@@ -204,7 +233,7 @@ def _train(stage: str, model, prompter, people, held_out, settings, schedule, ou
 
     @torch.no_grad()
     def validate():
-        logits, targets = speaker(checked(0))
+        logits, targets = speaker({name: value.to(device()) for name, value in checked(0).items()})
         return {
             "token_accuracy": round(float((logits.argmax(-1) == targets).float().mean()), 4),
             "val_loss": round(float(F.cross_entropy(logits.float(), targets)), 4),

@@ -12,6 +12,7 @@ import tomllib
 from pathlib import Path
 
 import torch
+from accelerate import PartialState
 
 from faceinsight.models.config import FaceInsightConfig
 from faceinsight.models.data.portraits import Portraits, read_portraits
@@ -23,7 +24,7 @@ from faceinsight.runtime.prompt import Prompter, PromptTemplate
 from . import stages
 from .gallery import encode_faces, encode_nominal
 from .instruct import Instruction, Text, subjects, train_instruct, train_language
-from .trainer import Schedule
+from .trainer import PRECISIONS, Schedule
 
 RECIPES = Path(__file__).with_name("recipes")
 
@@ -129,20 +130,31 @@ def _stage(name: str, table: dict) -> Stage:
     for key, value in table.items():
         if key not in wanted:
             raise TypeError(f"stage {name} has no setting {key!r}; known: {', '.join(sorted(wanted))}")
-        kinds = {"int": (int,), "float": (int, float), "bool": (bool,)}[wanted[key]]
+        kinds = {"int": (int,), "float": (int, float), "bool": (bool,), "str": (str,)}[wanted[key]]
         if type(value) not in kinds:
             raise TypeError(f"stage {name}: {key} must be of type {wanted[key]}, not {value!r}")
-        if not 0 <= value < math.inf or (value == 0 and key in _POSITIVE) or (value > 1 and key in _SHARES):
+        if key == "precision":
+            if value not in PRECISIONS:
+                raise ValueError(f"stage {name}: precision is {value!r}; use one of {', '.join(PRECISIONS)}")
+        elif not 0 <= value < math.inf or (value == 0 and key in _POSITIVE) or (value > 1 and key in _SHARES):
             raise ValueError(f"stage {name}: {key} is {value}")
     own = {f.name for f in dataclasses.fields(Schedule)}
     schedule = Schedule(**{key: value for key, value in table.items() if key in own})
     return Stage(schedule, options(**{key: value for key, value in table.items() if key not in own}))
 
 
-def train(recipe: Recipe, config: FaceInsightConfig, data: str | Path, out: str | Path, threads: int = 0) -> Path:
+def train(
+    recipe: Recipe,
+    config: FaceInsightConfig,
+    data: str | Path,
+    out: str | Path,
+    threads: int = 0,
+    cpu: bool = False,
+) -> Path:
     """Trains a model from scratch (or from the backbones its config names) and saves it to `out/model`.
 
-    data: a folder in our own format (models/data/portraits.py), or "synthetic" for rendered faces only.
+    data: a folder in our own format (models/data/portraits.py), or "synthetic" for rendered faces only. cpu: leave the
+    GPU alone. Under `accelerate launch` or `torchrun` the processes share every step's batches.
     Checkpoints and logs lie in `out`; running again continues there. Raises InputError if `out` was begun with another
     recipe, config or data.
     """
@@ -150,22 +162,26 @@ def train(recipe: Recipe, config: FaceInsightConfig, data: str | Path, out: str 
 
     cv2.setNumThreads(1)
     _keep_freed_memory()
+    workers = PartialState(cpu=cpu)
     if threads:
         torch.set_num_threads(threads)
     out = Path(out)
-    out.mkdir(parents=True, exist_ok=True)
-    _same_run(recipe, config, data, out)
+    with workers.main_process_first():
+        out.mkdir(parents=True, exist_ok=True)
+        _same_run(recipe, config, data, out)
     train_set, val_set = (None, None) if str(data) == "synthetic" else _read(data)
     torch.manual_seed(recipe.seed)
-    model = FaceInsightModel(config)
+    model = FaceInsightModel(config).to(workers.device)
     model.vision.to(memory_format=torch.channels_last)
     template = PromptTemplate()
-    model.tokenizer_json = _tokenizer(out, template, model.language.vocab_size)
+    with workers.main_process_first():
+        model.tokenizer_json = _tokenizer(out, template, model.language.vocab_size)
     prompter = Prompter(model.tokenizer_json, template, model.language.vocab_size)
     for name, stage in recipe.stages.items():
         torch.manual_seed(recipe.seed)  # what a stage adds starts alike after a resume, too
         _STAGES[name](model, stage, prompter, train_set, val_set, out)
-    model.save_pretrained(out / "model")
+    if workers.is_main_process:
+        model.save_pretrained(out / "model")
     return out / "model"
 
 

@@ -18,12 +18,13 @@ from faceinsight.models.faceinsight import FaceInsightModel
 from faceinsight.models.logic import logic_loss
 from faceinsight.models.parser import FaceParser
 from faceinsight.models.refiner import BoxRefiner
+from faceinsight.models.segmentation import SegmentationEncoder
 from faceinsight.models.vision import VisionEncoder
 from faceinsight.runtime.labels import EXCLUSIVE, IGNORE, NAMES, PARSE_CLASSES
 
 from .faces import FaceBatches, nominal_pixels
 from .gallery import encode_faces, encode_nominal
-from .trainer import Schedule, fit
+from .trainer import Schedule, device, fit
 
 
 def label_weights(targets: np.ndarray, cap: float = 8.0) -> tuple[Tensor, Tensor]:
@@ -41,6 +42,12 @@ def label_weights(targets: np.ndarray, cap: float = 8.0) -> tuple[Tensor, Tensor
     )
 
 
+def natural_odds(weights: tuple[Tensor, Tensor]) -> Tensor:
+    """What to add to logits trained with `label_weights`, [L]: of a group only one value holds, so the likeliest is
+    wanted, and the weights that favour rare values are undone there; 0 for other attributes."""
+    return (weights[1] / weights[0]).log() * torch.tensor([name in EXCLUSIVE for name in NAMES])
+
+
 def attribute_loss(
     logits: Tensor, targets: Tensor, weights: tuple[Tensor, Tensor], logic: float = 0.0, smoothing: float = 0.02
 ) -> Tensor:
@@ -50,7 +57,8 @@ def attribute_loss(
     """
     known = ~targets.isnan()
     wanted = torch.where(known, targets, 0.0)
-    weight = torch.lerp(weights[1], weights[0], wanted) * known
+    when_held, when_not = (weight.to(logits.device) for weight in weights)
+    weight = torch.lerp(when_not, when_held, wanted) * known
     wanted = wanted * (1 - 2 * smoothing) + smoothing
     loss = F.binary_cross_entropy_with_logits(logits.float(), wanted, reduction="none")
     loss = (loss * weight).sum() / known.sum().clamp(min=1)
@@ -88,12 +96,12 @@ def train_refiner(
     @torch.no_grad()
     def validate():
         batch = checked(0)
-        left = (refiner(batch["pixels"]) - batch["placement"]).abs().mean(0).tolist()
+        left = (refiner(batch["pixels"].to(device())).cpu() - batch["placement"]).abs().mean(0).tolist()
         given = batch["placement"].abs().mean(0).tolist()
-        names = ("right", "down", "scale")
-        return {f"{n}_given": round(v, 4) for n, v in zip(names, given, strict=True)} | {
-            f"{n}_left": round(v, 4) for n, v in zip(names, left, strict=True)
-        }
+        scores = {"val_loss": sum(left) / len(left)}
+        for name, before, after in zip(("right", "down", "scale"), given, left, strict=True):
+            scores |= {f"{name}_given": round(before, 4), f"{name}_left": round(after, 4)}
+        return scores
 
     fit("refiner", refiner, batches, loss, schedule, out, validate if val else None)
 
@@ -127,7 +135,7 @@ def train_parser(
 
     @torch.no_grad()
     def validate():
-        predicted = torch.cat([parser(part) for part in held_out[0].split(50)])
+        predicted = torch.cat([parser(part.to(device())).cpu() for part in held_out[0].split(50)])
         scores = intersection_over_union(predicted.numpy(), held_out[1].numpy())
         return {"mIoU": float(np.mean(list(scores.values())))} | {f"iou_{k}": v for k, v in scores.items()}
 
@@ -145,7 +153,7 @@ def intersection_over_union(predicted: np.ndarray, wanted: np.ndarray) -> dict[s
     return scores
 
 
-def _prior(train: Portraits | None, synthetic: float, glasses: float, count: int = 8000) -> np.ndarray:
+def prior(train: Portraits | None, synthetic: float, glasses: float, count: int = 8000) -> np.ndarray:
     """[n, L] targets in the proportions of a mix of real and rendered faces, some of the real ones given glasses."""
     rng = np.random.default_rng(0)
     rendered = count if train is None else round(count * synthetic)
@@ -210,9 +218,9 @@ def train_vision(
     size = model.config.vision.size
     learner = VisionLearner(model.vision, model.fusion.head)
     batches = FaceBatches(train, schedule.batch, size, synthetic, schedule.seed, glasses=glasses, jitter=jitter)
-    prior = _prior(train, synthetic, glasses)
-    weights = label_weights(prior)
-    model.fusion.head.set_labels(prior)
+    table = prior(train, synthetic, glasses)
+    weights = label_weights(table)
+    model.fusion.head.set_labels(table)
     held_out = nominal_pixels(val, size)[0] if val else None
 
     def loss(batch):
@@ -221,7 +229,7 @@ def train_vision(
 
     @torch.no_grad()
     def validate():
-        logits = torch.cat([learner(part) for part in held_out.split(50)])
+        logits = torch.cat([learner(part.to(device())).cpu() for part in held_out.split(50)])
         scores = balanced_accuracy(logits, val.targets)
         return {"balanced": float(np.mean(list(scores.values())))} | {k: round(v, 4) for k, v in scores.items()}
 
@@ -229,7 +237,7 @@ def train_vision(
 
 
 class AlignmentLearner(nn.Module):
-    """Segmentation encoder and attribute head.
+    """Segmentation encoder (None: the image alone decides) and attribute head.
 
     blind: share of the faces in training whose image features are withheld. The vision encoder was trained on these
     faces and knows them by heart; without this the head would not learn to look at the parse map.
@@ -237,16 +245,22 @@ class AlignmentLearner(nn.Module):
     training.
     """
 
-    def __init__(self, model: FaceInsightModel, blind: float, parts: float, odds: Tensor):
+    def __init__(
+        self, segmentation: SegmentationEncoder | None, head: AttributeHead, blind: float, parts: float, odds: Tensor
+    ):
         super().__init__()
-        self.segmentation, self.head = model.fusion.segmentation, model.fusion.head
-        self.blind, self.parts, self.odds = blind, parts, odds
+        self.segmentation, self.head = segmentation, head
+        self.blind, self.parts = blind, parts
+        self.register_buffer("odds", odds)
 
     def forward(self, features: Tensor, parse_maps: Tensor) -> Tensor:
         """features: F_v [B, N, C] float16; parse_maps: [B, P, P] uint8. Attribute logits [B, L]."""
-        features, parts = features.float(), self.segmentation(parse_maps)
+        features = features.float()
+        if self.segmentation is None:
+            return self.head(features, None) + (0 if self.training else self.odds)
+        parts = self.segmentation(parse_maps)
         if self.training:
-            return self.head(features * (torch.rand(len(features), 1, 1) >= self.blind), parts)
+            return self.head(features * (torch.rand(len(features), 1, 1, device=features.device) >= self.blind), parts)
         return self.head(features, parts * self.parts) + self.odds
 
 
@@ -275,31 +289,21 @@ def train_alignment(
     encoded = functools.cache(
         lambda: encode_faces(
             model, train, faces, synthetic, schedule.seed + 7, occlude=True, glasses=glasses, jitter=jitter
-        )
+        ).batches(schedule.batch, schedule.seed)
     )
     held_out = functools.cache(lambda: encode_nominal(model, val))
-    prior = _prior(train, synthetic, glasses)
-    weights = label_weights(prior)
+    table = prior(train, synthetic, glasses)
+    weights = label_weights(table)
     if not parts_only:
-        model.fusion.head.set_labels(prior)
-    # one value of a group holds, so the likeliest is wanted: the weights that favour rare values are undone there
-    odds = (weights[1] / weights[0]).log() * torch.tensor([name in EXCLUSIVE for name in NAMES])
-    learner = AlignmentLearner(model, blind, parts, odds)
-    head = learner.head
+        model.fusion.head.set_labels(table)
+    head = model.fusion.head
+    learner = AlignmentLearner(model.fusion.segmentation, head, blind, parts, natural_odds(weights))
     image_side = [*head.visual.parameters(), *head.text.parameters(), head.bias]
     for parameter in image_side:
         parameter.requires_grad_(not parts_only)
 
-    def batch(step):
-        gallery = encoded()
-        chosen = torch.from_numpy(
-            np.random.default_rng((schedule.seed, 5, step)).integers(len(gallery), size=schedule.batch)
-        )
-        return {
-            "features": gallery.features[chosen],
-            "parse_maps": gallery.parse_maps[chosen],
-            "targets": gallery.targets[chosen],
-        }
+    def batch(number):
+        return encoded()(number)
 
     def loss(batch):
         return attribute_loss(learner(batch["features"], batch["parse_maps"]), batch["targets"], weights, logic), {}
@@ -307,13 +311,14 @@ def train_alignment(
     @torch.no_grad()
     def validate():
         sides = zip(held_out().features.split(50), held_out().parse_maps.split(50), strict=True)
-        scores = balanced_accuracy(torch.cat([learner(*side) for side in sides]), val.targets)
+        logits = [learner(*(part.to(device()) for part in side)).cpu() for side in sides]
+        scores = balanced_accuracy(torch.cat(logits), val.targets)
         return {"balanced": float(np.mean(list(scores.values())))} | {k: round(v, 4) for k, v in scores.items()}
 
     fit("alignment", learner, batch, loss, schedule, out, validate if val else None)
     with torch.no_grad():
         head.segmentation.weight *= parts
-        head.bias += odds
+        head.bias += learner.odds
     for parameter in image_side:
         parameter.requires_grad_(True)
 
@@ -322,5 +327,7 @@ def train_alignment(
 def set_text_features(model: FaceInsightModel, encode) -> None:
     """T^0: the mean of the language model's input embeddings over each label's prompt. encode: text -> ids."""
     table = model.language.backbone.get_input_embeddings().weight
-    rows = [table[torch.tensor(encode(prompt))].mean(0) for prompt in model.config.attributes.prompts]
+    rows = [
+        table[torch.tensor(encode(prompt), device=table.device)].mean(0) for prompt in model.config.attributes.prompts
+    ]
     model.fusion.head.set_text_features(torch.stack(rows))

@@ -1,7 +1,8 @@
 """The one training loop: deterministic by step, resumable, with progress, EMA weights and atomic checkpoints.
 
-A batch is a pure function of its step number, so a run that was killed and resumed gives the same weights as one
-that was not.
+A batch is a pure function of its number, so a run that was killed and resumed gives the same weights as one that was
+not. Several processes (`accelerate launch`, `torchrun`) share the batches of each step: two of them give the weights of
+one that accumulates two batches, but for rounding and for batch-norm statistics, which are the first one's.
 """
 
 from __future__ import annotations
@@ -17,10 +18,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from accelerate import PartialState
+from accelerate.utils import broadcast, reduce
 from torch import Tensor, nn
+from torch.utils.tensorboard import SummaryWriter
 
 from faceinsight.runtime.errors import FaceInsightError, InputError
 from faceinsight.runtime.progress import ProgressBar
+
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+Batch = Callable[[int], dict[str, Tensor]]
+Loss = Callable[[dict[str, Tensor]], tuple[Tensor, dict[str, float]]]
 
 
 class DivergedError(FaceInsightError):
@@ -32,8 +40,8 @@ class Schedule:
     """How long and how fast. rate: peak learning rate, warmed up linearly over `warmup` steps, then cosine to 1 %.
 
     ema: decay of the averaged weights, which are what validation sees and what a finished run leaves in the model.
-    accumulate: batches summed into one optimiser step. bf16: autocast of the forward pass, where the device computes
-    in bfloat16 (a CPU that only emulates it is 6 times slower with it).
+    accumulate: batches summed into one optimiser step, by each process. precision: of the forward pass, a key of
+    PRECISIONS; fp32 where the device does not compute in it (a CPU that only emulates bfloat16 is 6 times slower).
     """
 
     steps: int
@@ -43,7 +51,7 @@ class Schedule:
     warmup: int = 100
     ema: float = 0.998
     accumulate: int = 1
-    bf16: bool = True
+    precision: str = "bf16"
     clip: float = 1.0
     seed: int = 0
     validate_every: int = 500
@@ -56,112 +64,192 @@ class Schedule:
         return self.rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress)))
 
 
+def device() -> torch.device:
+    """Where this process trains: its GPU, or the CPU where there is none or `recipe.train` was told so."""
+    return PartialState().device
+
+
 def fit(
     stage: str,
     module: nn.Module,
-    batch: Callable[[int], dict[str, Tensor]],
-    loss: Callable[[dict[str, Tensor]], tuple[Tensor, dict[str, float]]],
+    batch: Batch,
+    loss: Loss,
     schedule: Schedule,
     out: Path,
     validate: Callable[[], dict[str, float]] | None = None,
-    device: str = "cpu",
     stop_after: int | None = None,
 ) -> None:
     """Trains the parameters of `module` that require gradients; leaves the averaged weights in it.
 
-    stage: names the checkpoint `out/<stage>.last.pt` and the log `out/<stage>.jsonl`. An unfinished checkpoint there
-    is resumed, a finished one is loaded and training is skipped. stop_after: end early after that step, checkpoint
-    written, as a kill would (for tests). Raises DivergedError when loss or gradient is not finite, InputError for a
-    checkpoint that cannot be resumed.
+    stage: names `out/<stage>.last.pt`, the log `out/<stage>.jsonl` and TensorBoard's `out/tensorboard/<stage>`. An
+    unfinished checkpoint there is resumed, a finished one is loaded and training is skipped. validate: metrics; the
+    first decides which averaged weights are also kept in `out/<stage>.best.pt` (more is better, but of a "loss" less
+    is). stop_after: end early after that step, checkpoint written, as a kill would (for tests). Raises DivergedError
+    when loss or gradient is not finite, InputError for a checkpoint that cannot be resumed.
     """
     out.mkdir(parents=True, exist_ok=True)
-    checkpoint = out / f"{stage}.last.pt"
-    module.to(device)
-    bf16 = schedule.bf16 and _has_bfloat16(device)
-    trained = {name: p for name, p in module.named_parameters() if p.requires_grad}
-    decayed = [p for p in trained.values() if p.ndim > 1]
-    others = [p for p in trained.values() if p.ndim <= 1]
-    optimizer = torch.optim.AdamW(
-        [{"params": decayed}, {"params": others, "weight_decay": 0.0}],
-        lr=schedule.rate,
-        weight_decay=schedule.weight_decay,
-        betas=(0.9, 0.98),
-    )
-    average = Average(module, schedule.ema)
-    start = 0
-    if checkpoint.is_file():
+    loop = _Loop(module.to(device()), loss, schedule)
+    checkpoint, best = out / f"{stage}.last.pt", _Best(out / f"{stage}.best.pt")
+    start = loop.resume(checkpoint)
+    first = PartialState().is_main_process
+    with _Log(out, stage, first) as log, ProgressBar(stage, schedule.steps, start, quiet=not first) as advance:
+        for step, items in _prefetched(batch, start, schedule):
+            value, norm, metrics = loop.step(step, items)
+            if not (math.isfinite(value) and math.isfinite(norm)):
+                last = f"the last good checkpoint is {checkpoint}" if checkpoint.is_file() else "no checkpoint yet"
+                raise DivergedError(
+                    f"stage {stage}: at step {step} the loss is {value} and the gradient's norm {norm}; lower the "
+                    f"learning rate (now {schedule.rate}) or look at the batch; {last}"
+                )
+            done = step + 1
+            record = {"step": done, "loss": round(value, 5)} | metrics
+            last = done == schedule.steps
+            validated = validate is not None and (done % schedule.validate_every == 0 or last)
+            if validated:
+                with loop.average.applied(module):
+                    module.eval()
+                    found = validate()
+                record |= found
+                if first:
+                    best.offer(found, loop.average, done)
+            if done % 50 == 0 or validated or last:
+                log(record)
+            advance(record)
+            if first and (done % schedule.checkpoint_every == 0 or last or done == stop_after):
+                _atomic_save(loop.state(done), checkpoint)
+            if done == stop_after:
+                return
+    PartialState().wait_for_everyone()
+    loop.average.copy_to(module)
+    module.eval()
+
+
+class _Loop:
+    """What changes from step to step: module, optimiser, loss scale, averaged weights."""
+
+    def __init__(self, module: nn.Module, loss: Loss, schedule: Schedule):
+        self.module, self.loss, self.schedule = module, loss, schedule
+        self.trained = [p for p in module.parameters() if p.requires_grad]
+        groups = [p for p in self.trained if p.ndim > 1], [p for p in self.trained if p.ndim <= 1]
+        self.optimizer = torch.optim.AdamW(
+            [{"params": groups[0]}, {"params": groups[1], "weight_decay": 0.0}],
+            lr=schedule.rate,
+            weight_decay=schedule.weight_decay,
+            betas=(0.9, 0.98),
+        )
+        self.average = Average(module, schedule.ema)
+        kind = device().type
+        self.precision = PRECISIONS[schedule.precision]
+        if self.precision == torch.bfloat16 and not _has_bfloat16(kind):
+            self.precision = torch.float32
+        if self.precision == torch.float16 and kind == "cpu":
+            self.precision = torch.float32
+        self.scaler = torch.amp.GradScaler(kind, enabled=self.precision == torch.float16)
+
+    def step(self, step: int, items: list[dict[str, Tensor]]) -> tuple[float, float, dict[str, float]]:
+        """One optimiser step. Returns loss, norm of the gradient before clipping, and the last item's metrics."""
+        self.module.train()
+        torch.manual_seed(self.schedule.seed * 1_000_003 + step)  # dropout, too, depends on the step alone
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.schedule.rate_at(step)
+        where, total, metrics = device(), torch.zeros((), device=device()), {}
+        for item in items:
+            item = {k: v.to(where, non_blocking=True) for k, v in item.items()}
+            with torch.autocast(where.type, self.precision, enabled=self.precision != torch.float32):
+                value, metrics = self.loss(item)
+            self.scaler.scale(value / len(items)).backward()
+            total += value.detach() / len(items)
+        self.scaler.unscale_(self.optimizer)
+        if PartialState().num_processes > 1:
+            total = reduce(total, "mean")
+            for parameter in self.trained:
+                if parameter.grad is not None:
+                    parameter.grad = reduce(parameter.grad, "mean")
+        norm = float(torch.nn.utils.clip_grad_norm_(self.trained, self.schedule.clip))
+        value = float(total)
+        # with a loss scale a gradient that is not finite is skipped, and the scale lowered
+        if math.isfinite(value) and (math.isfinite(norm) or self.scaler.is_enabled()):
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+            self.average.update(self.module, step)
+        self.optimizer.zero_grad(set_to_none=True)
+        return value, 0.0 if self.scaler.is_enabled() and not math.isfinite(norm) else norm, metrics
+
+    def state(self, step: int) -> dict:
+        return {
+            "module": self.module.state_dict(),
+            "average": self.average.values,
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "step": step,
+        }
+
+    def resume(self, checkpoint: Path) -> int:
+        """The step to go on from: 0 without a checkpoint."""
+        if not checkpoint.is_file():
+            if PartialState().num_processes > 1:
+                broadcast([*self.module.state_dict().values()])
+                self.average = Average(self.module, self.schedule.ema)
+            return 0
         try:
-            state = torch.load(checkpoint, map_location=device, weights_only=True)
-            module.load_state_dict(state["module"])
-            average.load(state["average"])
-            start = state["step"]
-            if start < schedule.steps:
-                optimizer.load_state_dict(state["optimizer"])
+            state = torch.load(checkpoint, map_location=device(), weights_only=True)
+            self.module.load_state_dict(state["module"])
+            self.average.load(state["average"])
+            if state["step"] < self.schedule.steps:
+                self.optimizer.load_state_dict(state["optimizer"])
+                self.scaler.load_state_dict(state["scaler"])
+            return state["step"]
         except Exception as error:
             reason = str(error).splitlines()[0]
             raise InputError(
                 f"{checkpoint} is damaged or of another model ({reason}); delete it, or train into another folder"
             ) from error
 
-    def save(step: int) -> None:
-        _atomic_save(
-            {
-                "module": module.state_dict(),
-                "average": average.values,
-                "optimizer": optimizer.state_dict(),
-                "step": step,
-            },
-            checkpoint,
-        )
 
-    log = (out / f"{stage}.jsonl").open("a", encoding="utf-8")
-    begun = time.monotonic()
-    with ProgressBar(stage, schedule.steps, start) as advance:
-        for step, items in _prefetched(batch, start * schedule.accumulate, schedule):
-            module.train()
-            torch.manual_seed(schedule.seed * 1_000_003 + step)  # dropout, too, depends on the step alone
-            for group in optimizer.param_groups:
-                group["lr"] = schedule.rate_at(step)
-            total, metrics = 0.0, {}
-            for item in items:
-                item = {k: v.to(device, non_blocking=True) for k, v in item.items()}
-                with torch.autocast(device.split(":")[0], torch.bfloat16, enabled=bf16):
-                    value, metrics = loss(item)
-                (value / len(items)).backward()
-                total += float(value.detach()) / len(items)
-            norm = float(torch.nn.utils.clip_grad_norm_(trained.values(), schedule.clip))
-            if not (math.isfinite(total) and math.isfinite(norm)):
-                last = f"the last good checkpoint is {checkpoint}" if checkpoint.is_file() else "no checkpoint yet"
-                raise DivergedError(
-                    f"stage {stage}: at step {step} the loss is {total} and the gradient's norm {norm}; lower the "
-                    f"learning rate (now {schedule.rate}) or look at the batch; {last}"
-                )
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-            average.update(module, step)
-            done = step + 1
-            record = {"step": done, "loss": round(total, 5)} | metrics
-            last = done == schedule.steps
-            validated = validate is not None and (done % schedule.validate_every == 0 or last)
-            if validated:
-                with average.applied(module):
-                    module.eval()
-                    record |= validate()
-            if done % 50 == 0 or validated or last:
-                log.write(json.dumps(record | {"seconds": round(time.monotonic() - begun, 1)}) + "\n")
-                log.flush()
-            advance(record)
-            if done % schedule.checkpoint_every == 0 or last or done == stop_after:
-                save(done)
-            if done == stop_after:
-                return
-    log.close()
-    average.copy_to(module)
-    module.eval()
+class _Best:
+    """Keeps the averaged weights that validated best, in a file that says how well: {"average", "step", "metric"}."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.metric = torch.load(path, weights_only=True)["metric"] if path.is_file() else -math.inf
+
+    def offer(self, found: dict[str, float], average: Average, step: int) -> None:
+        name, value = next(iter(found.items()))
+        metric = -value if "loss" in name else value
+        if metric > self.metric:
+            self.metric = metric
+            _atomic_save({"average": average.values, "step": step, "metric": metric}, self.path)
 
 
-def _has_bfloat16(device: str) -> bool:
-    if device.startswith("cuda"):
+class _Log:
+    """JSON lines and TensorBoard scalars of one stage."""
+
+    def __init__(self, out: Path, stage: str, active: bool):
+        self.active, self.begun = active, time.monotonic()
+        if active:
+            self.lines = (out / f"{stage}.jsonl").open("a", encoding="utf-8")
+            self.board = SummaryWriter(str(out / "tensorboard" / stage))
+
+    def __enter__(self):
+        return self
+
+    def __call__(self, record: dict) -> None:
+        if not self.active:
+            return
+        self.lines.write(json.dumps(record | {"seconds": round(time.monotonic() - self.begun, 1)}) + "\n")
+        self.lines.flush()
+        for name, value in record.items():
+            if name != "step":
+                self.board.add_scalar(name, value, record["step"])
+
+    def __exit__(self, *_):
+        if self.active:
+            self.lines.close()
+            self.board.close()
+
+
+def _has_bfloat16(kind: str) -> bool:
+    if kind == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     # torch before 2.12 cannot tell
     capabilities = getattr(torch.cpu, "get_capabilities", dict)()
@@ -209,8 +297,15 @@ class _Applied:
         self.module.load_state_dict(self.own)
 
 
-def _prefetched(batch, start: int, schedule: Schedule) -> Iterator[tuple[int, list[dict[str, Tensor]]]]:
-    """Batches made one step ahead in a thread (OpenCV and NumPy release the interpreter lock)."""
+def _prefetched(batch: Batch, start: int, schedule: Schedule) -> Iterator[tuple[int, list[dict[str, Tensor]]]]:
+    """This process's batches of each step, made one step ahead in a thread (OpenCV and NumPy release the interpreter
+    lock)."""
+    state = PartialState()
+    numbers = [
+        (step * schedule.accumulate + part) * state.num_processes + state.process_index
+        for step in range(start, schedule.steps)
+        for part in range(schedule.accumulate)
+    ]
     ready: queue.Queue = queue.Queue(maxsize=2)
     stopped = threading.Event()
 
@@ -225,15 +320,15 @@ def _prefetched(batch, start: int, schedule: Schedule) -> Iterator[tuple[int, li
 
     def work():
         try:
-            for index in range(start, schedule.steps * schedule.accumulate):
-                if not put(batch(index)):
+            for number in numbers:
+                if not put(batch(number)):
                     return
         except BaseException as error:
             put(error)
 
     threading.Thread(target=work, daemon=True).start()
     try:
-        for step in range(start // schedule.accumulate, schedule.steps):
+        for step in range(start, schedule.steps):
             items = []
             for _ in range(schedule.accumulate):
                 item = ready.get()

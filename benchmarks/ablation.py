@@ -1,0 +1,148 @@
+"""Ablation of the paper's three ideas on a data folder: segmentation as a modality, CCM, LCM.
+
+The encoders stay as they are in a finished model; what differs is trained on top of them: segmentation encoder and
+attribute head, from scratch, on the same augmented faces. `python -m faceinsight.benchmarks.ablation --data DIR`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+import faceinsight.models
+from faceinsight.models.data.portraits import Portraits, read_portraits
+from faceinsight.models.faceinsight import FaceInsightModel, Fusion
+from faceinsight.models.training.gallery import encode_faces, encode_nominal
+from faceinsight.models.training.stages import AlignmentLearner, attribute_loss, label_weights, natural_odds, prior
+from faceinsight.models.training.trainer import Schedule, fit
+from faceinsight.runtime.labels import EXCLUSIVE, NAMES
+from faceinsight.runtime.rules import RULES, consistent_assignment
+
+SYNTHETIC, GLASSES, JITTER, BLIND, PARTS = 0.25, 0.15, 0.4, 0.3, 0.5
+"""As in nano's alignment."""
+DEPTH = 2
+"""Graph convolutions of the variants with CCM."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """Which of the three ideas are in it. logic: the rules, in the loss and in the decision."""
+
+    segmentation: bool = True
+    correlation: bool = True
+    logic: bool = True
+
+
+VARIANTS = {
+    "full": Variant(),
+    "without segmentation": Variant(segmentation=False),
+    "without CCM": Variant(correlation=False),
+    "without LCM": Variant(logic=False),
+    "without all three": Variant(False, False, False),
+}
+
+
+def ablate(model: FaceInsightModel, train: Portraits, val: Portraits, seeds: int, steps: int, faces: int) -> dict:
+    """Every variant with every seed. Returns {variant: {figure: [one a seed]}}; for the figures see `score`."""
+    held_out, table = encode_nominal(model, val), prior(train, SYNTHETIC, GLASSES)
+    found: dict[str, dict[str, list[float]]] = {name: {} for name in VARIANTS}
+    for seed in range(seeds):
+        gallery = encode_faces(model, train, faces, SYNTHETIC, seed, occlude=True, glasses=GLASSES, jitter=JITTER)
+        for name, variant in VARIANTS.items():
+            learner = _learner(model, variant, table, seed)
+            _train(
+                learner, variant, gallery.batches(64, seed), label_weights(table), Schedule(steps, seed=seed, **_RATE)
+            )
+            for figure, value in score(_probabilities(learner, held_out), val.targets, variant.logic).items():
+                found[name].setdefault(figure, []).append(value)
+            print(json.dumps({"variant": name, "seed": seed} | {k: v[-1] for k, v in found[name].items()}), flush=True)
+    return found
+
+
+_RATE = {"rate": 1.5e-3, "warmup": 50, "ema": 0.99, "checkpoint_every": 10**6}
+
+
+def _learner(model: FaceInsightModel, variant: Variant, table: np.ndarray, seed: int) -> AlignmentLearner:
+    torch.manual_seed(seed)
+    attributes = dataclasses.replace(model.config.attributes, depth=DEPTH if variant.correlation else 0)
+    config = dataclasses.replace(model.config, attributes=attributes)
+    fusion = Fusion(config, model.vision.width, model.language.width)
+    fusion.head.text_features.copy_(model.fusion.head.text_features)
+    fusion.head.set_labels(table)
+    segmentation = fusion.segmentation if variant.segmentation else None
+    return AlignmentLearner(segmentation, fusion.head, BLIND, PARTS, natural_odds(label_weights(table)))
+
+
+def _train(learner: AlignmentLearner, variant: Variant, batches, weights, schedule: Schedule) -> None:
+    def loss(batch):
+        logits = learner(batch["features"], batch["parse_maps"])
+        return attribute_loss(logits, batch["targets"], weights, logic=float(variant.logic)), {}
+
+    with tempfile.TemporaryDirectory() as out:
+        fit("alignment", learner, batches, loss, schedule, Path(out))
+
+
+@torch.no_grad()
+def _probabilities(learner: AlignmentLearner, gallery) -> np.ndarray:
+    sides = zip(gallery.features.split(50), gallery.parse_maps.split(50), strict=True)
+    logits: list[Tensor] = [learner(features, parse_maps) for features, parse_maps in sides]
+    return torch.cat(logits).sigmoid().numpy()
+
+
+def score(probabilities: np.ndarray, targets: np.ndarray, logic: bool) -> dict[str, float]:
+    """probabilities: [n, L]; targets: [n, L], NaN where not known. logic: decide on the most probable assignment that
+    obeys the rules; else each attribute on its own, at 0.5.
+
+    balanced: mean balanced accuracy of the attributes that compete with no other. exact: share of the faces whose age
+    group, and hair colour, is the one that is stated and no other. contradictions: share of faces that break a rule.
+    """
+    rows = [dict(zip(NAMES, row, strict=True)) for row in probabilities.tolist()]
+    decided = [consistent_assignment(row) if logic else {name: p > 0.5 for name, p in row.items()} for row in rows]
+    said = np.array([[held[name] for name in NAMES] for held in decided])
+    rates = []
+    for i, name in enumerate(NAMES):
+        positive, negative = targets[:, i] == 1, targets[:, i] == 0
+        if name not in EXCLUSIVE and positive.any() and negative.any():
+            rates.append((said[positive, i].mean() + 1 - said[negative, i].mean()) / 2)
+    groups = {}
+    for prefix, figure in (("Age_", "age_exact"), ("_Hair", "hair_exact")):
+        columns = [i for i, name in enumerate(NAMES) if name in EXCLUSIVE and prefix in name]
+        known = ~np.isnan(targets[:, columns]).any(1)
+        groups[figure] = float((said[known][:, columns] == targets[known][:, columns]).all(1).mean())
+    broken = [not all(rule.holds(held) for rule in RULES) for held in decided]
+    return {"balanced": float(np.mean(rates))} | groups | {"contradictions": float(np.mean(broken))}
+
+
+def markdown(found: dict) -> str:
+    """The figures as Markdown: mean and, in brackets, least and most over the seeds."""
+    figures = list(next(iter(found.values())))
+    lines = ["| | " + " | ".join(figures) + " |", "|---" * (len(figures) + 1) + "|"]
+    for name, values in found.items():
+        cells = [f"{np.mean(v):.3f} ({min(v):.3f} to {max(v):.3f})" for v in (values[f] for f in figures)]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", required=True, help="folder with images/, masks/ and labels.csv")
+    parser.add_argument("--model", type=Path, default=Path(faceinsight.models.__file__).parent / "nano")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=500)
+    parser.add_argument("--faces", type=int, default=6000, help="augmented faces that the encoders see, for each seed")
+    args = parser.parse_args()
+    train, val = (read_portraits(args.data, split) for split in ("train", "val"))
+    model = FaceInsightModel.from_pretrained(args.model)
+    print(markdown(ablate(model, train, val, args.seeds, args.steps, args.faces)))
+
+
+if __name__ == "__main__":
+    main()
