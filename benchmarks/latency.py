@@ -92,7 +92,7 @@ def _peer(model: Path | None, threads: int, runtime: FaceInsight, frame, box) ->
     from faceinsight.build_engines.build import model_directory, model_hash
     from faceinsight.models.faceinsight import FaceInsightModel
     from faceinsight.runtime.image import crop_matrix, refined_box, warp
-    from faceinsight.runtime.prompt import Prompter, PromptTemplate
+    from faceinsight.runtime.prompt import Prompter
 
     torch.set_num_threads(threads)
     directory = model_directory(model)
@@ -101,7 +101,7 @@ def _peer(model: Path | None, threads: int, runtime: FaceInsight, frame, box) ->
             f"the bundle was not built from {directory}; give its --model, or leave the peer out: --no-peer"
         )
     network = FaceInsightModel.from_pretrained(directory)
-    prompter = Prompter(network.tokenizer_json, PromptTemplate(), network.language.vocab_size)
+    prompter = Prompter(network.tokenizer_json, network.config.prompt, network.language.vocab_size)
     sizes = runtime.bundle.manifest["sizes"]
 
     def crop(box, stage: str) -> torch.Tensor:

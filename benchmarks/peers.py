@@ -35,7 +35,7 @@ from .phrasings import yes_or_no
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 GREEDY = {
-    "do_sample": False, "num_beams": 1, "temperature": None, "top_p": None, "top_k": None, "repetition_penalty": None,
+    "do_sample": False, "num_beams": 1, "temperature": None, "top_p": None, "top_k": None, "repetition_penalty": 1.0,
 }  # fmt: skip
 """Over a checkpoint's own settings: the likeliest token, whatever was said before."""
 
@@ -85,7 +85,12 @@ class Peer:
         if not hasattr(self.processor, "image_processor"):
             raise InputError(f"{self.name} has no image processor; add its processor files, as on the hub")
         self.model = self._load("model", lambda: self._model(dtype))
-        self.model = self._load("model", lambda: self.model.to(device))
+        try:
+            self.model.to(device)
+        except (RuntimeError, AssertionError) as error:  # unknown, not there, or too small
+            raise InputError(
+                f"cannot move {self.name} to device {device!r}: {_sentence(error)} Use another one or a smaller dtype"
+            ) from error
         self._control = {t.content for t in self.processor.tokenizer.added_tokens_decoder.values() if t.special}
 
     def _load(self, what: str, load: Callable):
@@ -110,10 +115,6 @@ class Peer:
             raise InputError(
                 f"{self.name} lacks {len(missing)} weights, among them {missing[0]}; get the whole checkpoint"
             )
-        settings = model.generation_config
-        settings.update(**GREEDY)
-        if settings.pad_token_id is None:
-            settings.pad_token_id = np.ravel(settings.eos_token_id or 0).tolist()[0]
         return model
 
     @torch.inference_mode()
@@ -131,7 +132,7 @@ class Peer:
         if context:
             text = f"{self._without_control(context).strip()}\n{text}"
         inputs = self._inputs(load_image(image), text).to(self.model.device, dtype=self.model.dtype)
-        ids = self.model.generate(**inputs, max_new_tokens=max_tokens)
+        ids = self.model.generate(**inputs, max_new_tokens=max_tokens, **GREEDY)
         prompt = inputs["input_ids"]
         if torch.equal(ids[:, : prompt.shape[1]], prompt):  # decoders repeat the prompt, encoder-decoders do not
             ids = ids[:, prompt.shape[1] :]
@@ -256,7 +257,7 @@ _FROM, _UNTIL = {"early": 0, "mid": 4, "late": 7}, {"early": 4, "mid": 7, "late"
 _N = r"(?<![\d.])(\d{1,3})(?!\d|\.\d|\s*(?:%|percent))"
 _YEARS = r"(?:\s*-?years?\b(?:[ -]old| of age)?)?"
 _AGE_MENTIONS: tuple[tuple[str, Callable[..., tuple[int, int]]], ...] = (
-    (rf"{_N}s?{_YEARS}\s*(?:-|to|and|through)\s*{_N}(s?)", lambda a, b, s: (int(a), int(b) + (10 if s else 0))),
+    (rf"{_N}s?{_YEARS}\s*(?:-|to|and|or|through)\s*{_N}(s?)", lambda a, b, s: (int(a), int(b) + (10 if s else 0))),
     (rf"(?:under|below|less than|younger than)\s+(?:the age of\s+)?{_N}", lambda a: (0, int(a))),
     (rf"{_N}{_YEARS}\s*(?:and|or)\s*(?:under|below|younger|less)", lambda a: (0, int(a) + 1)),
     (rf"(?:over|above|more than|older than)\s+(?:the age of\s+)?{_N}", lambda a: (int(a) + 1, _OLDEST + 1)),

@@ -22,7 +22,6 @@ from faceinsight.runtime.bundle import FORMAT_VERSION, check_replaceable, write_
 from faceinsight.runtime.errors import InputError
 from faceinsight.runtime.labels import NAMES
 from faceinsight.runtime.progress import ProgressBar
-from faceinsight.runtime.prompt import PromptTemplate
 from faceinsight.runtime.rules import RULES
 
 from .language import language_graph
@@ -215,7 +214,7 @@ def _manifest(model, digest, target, precision, contents, checks) -> dict:
         "sizes": model.config.sizes,
         "attributes": list(NAMES),
         "rules": [{"kind": rule.kind, "names": list(rule.names)} for rule in RULES],
-        "prompt": dataclasses.asdict(PromptTemplate()),
+        "prompt": dataclasses.asdict(model.config.prompt),
         "language": {
             "layers": backbone.num_hidden_layers,
             "kv_heads": backbone.num_key_value_heads,

@@ -14,7 +14,7 @@ from faceinsight.runtime.engine import OnnxEngine
 from faceinsight.runtime.generate import CacheShape, Decoder, Sampling, Usage
 from faceinsight.runtime.labels import NAMES, labels_from_assignment
 from faceinsight.runtime.progress import ProgressBar
-from faceinsight.runtime.prompt import Prompter, PromptTemplate
+from faceinsight.runtime.prompt import Prompter
 from faceinsight.runtime.rules import consistent_assignment
 
 QUESTIONS = ("is the person wearing glasses?", "what colour is the hair?", "describe this face")
@@ -93,7 +93,7 @@ def _interface(content: bytes) -> dict:
 def _decoder(model: FaceInsightModel, engine: OnnxEngine) -> tuple[Decoder, Prompter]:
     config = model.language.backbone.config
     head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    prompter = Prompter(model.tokenizer_json, PromptTemplate(), model.language.vocab_size)
+    prompter = Prompter(model.tokenizer_json, model.config.prompt, model.language.vocab_size)
     shape = CacheShape(config.num_hidden_layers, config.num_key_value_heads, head_dim, model.config.context)
     return Decoder(engine, shape, prompter.stop_id, prompter.answer_id), prompter
 

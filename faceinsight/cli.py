@@ -198,7 +198,7 @@ def train(
     out: Annotated[Path, typer.Option(help="Folder for checkpoints, logs and the model.", show_default=False)],
     recipe: Annotated[str, typer.Option(help="A shipped recipe or a .toml file.")] = "nano",
     data: Annotated[str, typer.Option(help='Data folder with labels.csv, or "synthetic".')] = "synthetic",
-    config: Annotated[Path | None, typer.Option(help="Model config.json; nano's by default.")] = None,
+    config: Annotated[str, typer.Option(help="A preset (nano, edge, paper) or a config.json.")] = "nano",
     threads: Threads = None,
     cpu: Annotated[bool, typer.Option("--cpu", help="Leave the GPU alone.")] = False,
 ) -> None:
@@ -208,10 +208,11 @@ def train(
     """
     _needs("train", "torch", "transformers", "accelerate", "peft", "tensorboard")
     from faceinsight.models.config import FaceInsightConfig
+    from faceinsight.models.presets import preset
     from faceinsight.models.training.recipe import Recipe
     from faceinsight.models.training.recipe import train as run
 
-    settings = FaceInsightConfig() if config is None else FaceInsightConfig.from_json(_text(config), str(config))
+    settings = FaceInsightConfig.from_json(_text(Path(config)), config) if config.endswith(".json") else preset(config)
     print(f"model: {run(Recipe.load(recipe), settings, data, out, threads or 0, cpu)}")
 
 

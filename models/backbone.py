@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
 from transformers import AutoConfig
+
+from faceinsight.runtime.errors import InputError
 
 from .config import BackboneConfig
 
@@ -15,18 +19,32 @@ def build(auto_class, config: BackboneConfig, weights: bool) -> nn.Module:
     """auto_class: AutoModel, AutoModelForCausalLM, ...
 
     weights: load those of `config.name` (a local directory or a hub id); False builds the architecture alone,
-    because the weights come from our own checkpoint.
+    because the weights come from our own checkpoint. Raises InputError when they cannot be had.
     """
     if config.name and weights:
-        return auto_class.from_pretrained(config.name, dtype=torch.float32)
+        with _loading(config.name):
+            return auto_class.from_pretrained(config.name, dtype=torch.float32)
     return auto_class.from_config(AutoConfig.for_model(config.model_type, **config.config))
+
+
+@contextlib.contextmanager
+def _loading(name: str) -> Iterator[None]:
+    """transformers raises nearly anything for a directory or an id that it cannot load."""
+    try:
+        yield
+    except Exception as error:
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(
+            f"the backbone {name} cannot be loaded ({reason}); give a model directory or a hub id that can be reached"
+        ) from error
 
 
 def resolve(config: BackboneConfig) -> BackboneConfig:
     """The same backbone with its whole Hugging Face config written out, so that a checkpoint needs no other source."""
     if config.config or not config.name:
         return config
-    found = AutoConfig.from_pretrained(config.name)
+    with _loading(config.name):
+        found = AutoConfig.from_pretrained(config.name)
     written = {key: value for key, value in found.to_diff_dict().items() if key != "model_type"}
     return dataclasses.replace(config, model_type=found.model_type, config=written)
 

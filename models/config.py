@@ -9,6 +9,7 @@ from pathlib import Path
 
 from faceinsight.runtime.errors import InputError
 from faceinsight.runtime.labels import ATTRIBUTES, PARSE_CLASSES
+from faceinsight.runtime.prompt import PromptTemplate
 
 
 @dataclass(frozen=True)
@@ -115,8 +116,8 @@ _NANO_LANGUAGE = BackboneConfig(
 
 @dataclass(frozen=True)
 class FaceInsightConfig:
-    """The whole model. mirrored: the vision encoder also looks at each crop's mirror image. context: KV cache length in
-    tokens that bundles are built with."""
+    """The whole model. mirrored: the vision encoder also looks at each crop's mirror image. prompt: what the language
+    model reads around facts and question. context: KV cache length in tokens that bundles are built with."""
 
     refiner: RefinerConfig = RefinerConfig()
     parser: BackboneConfig = _NANO_PARSER
@@ -125,6 +126,7 @@ class FaceInsightConfig:
     segmentation: SegmentationConfig = SegmentationConfig()
     attributes: AttributeConfig = AttributeConfig()
     language: BackboneConfig = _NANO_LANGUAGE
+    prompt: PromptTemplate = field(default_factory=PromptTemplate)
     context: int = 384
 
     @property
@@ -148,6 +150,7 @@ class FaceInsightConfig:
                 segmentation=SegmentationConfig(**data["segmentation"]),
                 attributes=AttributeConfig(**_tuples(data["attributes"], "prompts")),
                 language=_backbone(data["language"]),
+                prompt=PromptTemplate(**data.get("prompt", {})),
                 context=data["context"],
             )
         except (KeyError, TypeError, ValueError) as error:

@@ -84,6 +84,17 @@ class FaceInsightModel(nn.Module):
         self.fusion = Fusion(config, self.vision.width, self.language.width)
         self.tokenizer_json = ""
 
+    def take_tokenizer(self, tokenizer_json: str) -> None:
+        """The language model's tokenizer; its embedding table grows by rows for tokens that it does not know yet."""
+        from tokenizers import Tokenizer
+
+        self.tokenizer_json = tokenizer_json
+        if (count := Tokenizer.from_str(tokenizer_json).get_vocab_size()) > self.language.vocab_size:
+            self.language.grow(count)
+            written = self.config.language.config | {"vocab_size": count}
+            language = dataclasses.replace(self.config.language, config=written)
+            self.config = dataclasses.replace(self.config, language=language)
+
     @torch.no_grad()
     def perceive(self, parser_pixels: Tensor, vision_pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """uint8 crops [B, S, S, 3] for each encoder. Returns parse maps, visual tokens, attribute probabilities."""

@@ -19,6 +19,11 @@ class LanguageModel(nn.Module):
         self.width = self.backbone.config.hidden_size
         self.vocab_size = self.backbone.get_input_embeddings().num_embeddings
 
+    def grow(self, vocab_size: int) -> None:
+        """Adds rows to the embedding table and to the output layer; they begin near the mean of the others."""
+        self.backbone.resize_token_embeddings(vocab_size)
+        self.vocab_size = vocab_size
+
     def embed(self, ids: Tensor, visual_tokens: Tensor) -> Tensor:
         """ids: [B, T] int64, id >= vocab_size is row id - vocab_size of visual_tokens [B, N, width]. [B, T, width]."""
         visual = ids >= self.vocab_size

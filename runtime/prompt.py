@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from .errors import InputError
@@ -42,6 +43,11 @@ class PromptTemplate:
     latin: bool = True
     answer: str = "<a>"
     stop: str = "<eos>"
+
+    def special_tokens(self) -> list[str]:
+        """Every token that stands between < and > in the template, and what ends reading and answer."""
+        found = re.findall(r"<[^<> ]+>", self.prefix + self.question)
+        return list(dict.fromkeys([*found, *filter(None, (self.answer, self.stop))]))
 
     def facts(self, labels: dict[str, str | bool]) -> str:
         """labels (runtime.labels) in words: "gender female age 35-49 hair brown eyeglasses no ..."."""

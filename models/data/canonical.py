@@ -37,16 +37,18 @@ LABELS: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 """Label -> its values; () for a flag, whose values are True and False.
 
-Race is what annotators saw, in the words of the sets. "asian" and "other" are for sets that do not tell their parts
-apart, see COARSE_RACE. Age_Range holds FairFace's ranges, which do not all fit into our four age groups.
+Race is what annotators saw, in the sets' own words: FairFace's seven values, the finest that a public set has, and two
+for UTKFace, which does not tell their parts apart (COARSE_RACE). "other" is a value, not a missing label. Age_Range
+holds FairFace's ranges; 30-39 and 60-69 lie on both sides of a bound of Age, so they decide no Age.
 """
 
 NUMBERS = {"Age_Years": range(121)}
 """Labels that are whole numbers -> what they may be."""
 
 COARSE_RACE = {"east asian": "asian", "southeast asian": "asian", "latino": "other", "middle eastern": "other"}
-"""FairFace's value -> what UTKFace calls the same face. Its "asian" is East and Southeast Asian together, its "other"
-names Latino and Middle Eastern. So a model of the finer values can be scored on the coarser set, not the reverse."""
+"""FairFace's value -> what UTKFace calls such a face: its "asian" holds East and Southeast Asian, its "other" Latino
+and Middle Eastern (some of whom it may call white). So finer answers can be scored on the coarser set, not the
+reverse."""
 
 BISENET_CLASSES = (
     "background", "skin", "l_brow", "r_brow", "l_eye", "r_eye", "eye_g", "l_ear", "r_ear", "ear_r",
@@ -65,7 +67,7 @@ def years(ages: str) -> range:
     return range(int(least), int(greatest) + 1 if greatest else NUMBERS["Age_Years"].stop)
 
 
-def group_of(ages: range) -> str | None:
+def age_group(ages: range) -> str | None:
     """The value of Age that holds for every one of these years; None where they lie on both sides of a bound."""
     for group in GROUPS["Age"]:
         if ages[0] in years(group) and ages[-1] in years(group):

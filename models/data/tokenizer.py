@@ -1,4 +1,4 @@
-"""nano's own tokenizer: byte-level BPE over the generated questions, answers and fact lines."""
+"""nano's own tokenizer: byte-level BPE over the generated questions, answers and fact lines; or a backbone's."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from faceinsight.runtime.errors import InputError
 from faceinsight.runtime.prompt import PromptTemplate
 
 from .questions import exchanges
@@ -24,6 +25,20 @@ def corpus(template: PromptTemplate, count: int, seed: int = 0) -> Iterator[str]
         for item in exchanges(labels, rng, 6):
             yield template.normalise(item.question)
             yield item.answer
+
+
+def backbone_tokenizer(name: str, template: PromptTemplate) -> str:
+    """The content of tokenizer.json of a language model that comes with its own, with the template's tokens added where
+    it lacks them. name: a local directory or a hub id. Raises InputError for one without a fast tokenizer."""
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name)
+        tokenizer.add_special_tokens({"additional_special_tokens": template.special_tokens()})
+        return tokenizer.backend_tokenizer.to_str()
+    except Exception as error:  # transformers raises nearly anything for a damaged directory
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{name} has no tokenizer that can be used ({reason}); it needs a tokenizer.json") from error
 
 
 def train_tokenizer(template: PromptTemplate, vocab_size: int, count: int = 6000, seed: int = 0) -> str:

@@ -16,7 +16,7 @@ from accelerate import PartialState
 
 from faceinsight.models.config import FaceInsightConfig
 from faceinsight.models.data.portraits import Portraits, read_portraits
-from faceinsight.models.data.tokenizer import train_tokenizer
+from faceinsight.models.data.tokenizer import backbone_tokenizer, train_tokenizer
 from faceinsight.models.faceinsight import FaceInsightModel
 from faceinsight.runtime.errors import InputError
 from faceinsight.runtime.prompt import Prompter, PromptTemplate
@@ -173,10 +173,9 @@ def train(
     torch.manual_seed(recipe.seed)
     model = FaceInsightModel(config).to(workers.device)
     model.vision.to(memory_format=torch.channels_last)
-    template = PromptTemplate()
     with workers.main_process_first():
-        model.tokenizer_json = _tokenizer(out, template, model.language.vocab_size)
-    prompter = Prompter(model.tokenizer_json, template, model.language.vocab_size)
+        model.take_tokenizer(_tokenizer(out, config.prompt, config.language.name, model.language.vocab_size))
+    prompter = Prompter(model.tokenizer_json, config.prompt, model.language.vocab_size)
     for name, stage in recipe.stages.items():
         torch.manual_seed(recipe.seed)  # what a stage adds starts alike after a resume, too
         _STAGES[name](model, stage, prompter, train_set, val_set, out)
@@ -217,10 +216,11 @@ def _read(data: str | Path) -> tuple[Portraits, Portraits]:
     return splits
 
 
-def _tokenizer(out: Path, template: PromptTemplate, vocab_size: int) -> str:
+def _tokenizer(out: Path, template: PromptTemplate, backbone: str | None, vocab_size: int) -> str:
     path = out / "tokenizer.json"
     if not path.is_file():
-        path.write_text(train_tokenizer(template, vocab_size), encoding="utf-8")
+        content = backbone_tokenizer(backbone, template) if backbone else train_tokenizer(template, vocab_size)
+        path.write_text(content, encoding="utf-8")
     return path.read_text(encoding="utf-8")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -230,6 +231,11 @@ def coded(codes: dict, code: str, what: str, table: Path):
     return codes[code]
 
 
+def hashed_split(name: str) -> str:
+    """The split of a face in a set that has none: eight in ten train, one val, one test, by the name alone."""
+    return {8: "val", 9: "test"}.get(zlib.crc32(name.encode()) % 10, "train")
+
+
 def read_lines(path: Path) -> list[str]:
     """The lines of a text file. Raises InputError when it is not text."""
     try:
@@ -248,11 +254,13 @@ def read_csv(path: Path, columns: tuple[str, ...], skipped: Skipped) -> Iterator
             rows = csv.reader(file)
             header = [name.strip() for name in next(rows, [])]
             if missing := [name for name in columns if name not in header]:
-                raise InputError(f"{path} has no column {' and '.join(missing)}; its columns are {', '.join(header)}")
+                raise InputError(
+                    f"{path} has no column {' and '.join(missing)}; its columns are {', '.join(header)[:200]}"
+                )
             for number, row in enumerate(rows, 1):
-                if len(row) < len(header):
+                if row and len(row) < len(header):
                     skipped.add("row is cut short", f"row {number}")
-                else:
+                elif row:
                     yield number, {name: cell.strip() for name, cell in zip(header, row, strict=False)}
     except (UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path} is not a CSV file in UTF-8: {error}") from error

@@ -1,0 +1,73 @@
+"""Configs made of published backbones, by name; each backbone is a hub id that a local directory may take the place of.
+
+`nano` is the bundled model's (models/config.py). `edge` fits a Jetson Orin; `paper` is the size that the paper tunes.
+"""
+
+from __future__ import annotations
+
+from faceinsight.runtime.errors import InputError
+from faceinsight.runtime.prompt import PromptTemplate
+
+from .config import AttributeConfig, BackboneConfig, FaceInsightConfig, SegmentationConfig
+
+_IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+_PARSER = BackboneConfig("segformer", name="jonathandinu/face-parsing", size=512, **_IMAGENET)
+# 32 x 32 cells of 16 pixels, 64 tokens
+_SEGMENTATION = SegmentationConfig(size=512, cell=16, patch=4, hidden=192, layers=4, heads=4)
+
+EDGE = FaceInsightConfig(
+    parser=_PARSER,
+    vision=BackboneConfig(
+        "siglip_vision_model",
+        name="google/siglip-base-patch16-384",
+        size=384,
+        mean=(0.5, 0.5, 0.5),
+        std=(0.5, 0.5, 0.5),
+    ),
+    mirrored=False,
+    segmentation=_SEGMENTATION,
+    attributes=AttributeConfig(width=256, text_width=896, depth=2),
+    language=BackboneConfig("qwen2", name="Qwen/Qwen2.5-0.5B-Instruct"),
+    prompt=PromptTemplate(
+        prefix="<|im_start|>user\n{visual}\n{facts}\n",
+        question="{question}<|im_end|>\n<|im_start|>assistant\n",
+        lowercase=False,
+        latin=False,
+        answer="<a>",
+        stop="<|im_end|>",
+    ),
+    context=1024,
+)
+
+PAPER = FaceInsightConfig(
+    parser=_PARSER,
+    vision=BackboneConfig(
+        "clip_vision_model",
+        name="openai/clip-vit-large-patch14-336",
+        size=336,
+        mean=(0.48145466, 0.4578275, 0.40821073),
+        std=(0.26862954, 0.26130258, 0.27577711),
+    ),
+    mirrored=False,
+    segmentation=_SEGMENTATION,
+    attributes=AttributeConfig(width=512, text_width=4096, depth=2),
+    language=BackboneConfig("llama", name="lmsys/vicuna-7b-v1.5"),
+    prompt=PromptTemplate(
+        prefix="<s>USER: {visual}\n{facts}\n",
+        question="{question} ASSISTANT:",
+        lowercase=False,
+        latin=False,
+        answer="<a>",
+        stop="</s>",
+    ),
+    context=1024,
+)
+
+PRESETS = {"nano": FaceInsightConfig(), "edge": EDGE, "paper": PAPER}
+
+
+def preset(name: str) -> FaceInsightConfig:
+    """Raises InputError for an unknown name."""
+    if name not in PRESETS:
+        raise InputError(f"no such preset: {name}; give a config.json or one of: {', '.join(PRESETS)}")
+    return PRESETS[name]

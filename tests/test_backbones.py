@@ -1,0 +1,167 @@
+"""The whole way with backbones of every family, tiny and random, from directories in Hugging Face's own layout: train,
+save, load, export, quantise, build, answer."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import cv2
+import pytest
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoModelForSemanticSegmentation,
+    PreTrainedTokenizerFast,
+)
+
+from faceinsight import FaceInsight
+from faceinsight.build_engines.build import build_bundle
+from faceinsight.models.config import AttributeConfig, SegmentationConfig
+from faceinsight.models.data.synthetic import generate
+from faceinsight.models.faceinsight import FaceInsightModel
+from faceinsight.models.presets import EDGE, PAPER, PRESETS, preset
+from faceinsight.models.training.recipe import Recipe, train
+from faceinsight.runtime.errors import InputError
+
+LAYERS = {"num_hidden_layers": 2, "num_attention_heads": 2}
+# wide enough for products that pay in INT8
+TOWER = LAYERS | {"hidden_size": 64, "intermediate_size": 64, "image_size": 32, "patch_size": 8}
+TEXT = LAYERS | {"hidden_size": 16, "intermediate_size": 16, "vocab_size": 64, "max_position_embeddings": 16}
+DECODER = LAYERS | {
+    "hidden_size": 32, "intermediate_size": 32, "num_key_value_heads": 1, "head_dim": 16, "vocab_size": 320,
+    "max_position_embeddings": 512,
+}  # fmt: skip
+PARSER = {
+    "num_encoder_blocks": 2, "depths": [1, 1], "hidden_sizes": [16, 32], "num_attention_heads": [1, 2],
+    "sr_ratios": [4, 2], "strides": [4, 2], "patch_sizes": [7, 3], "mlp_ratios": [2, 2], "decoder_hidden_size": 16,
+    "num_labels": 19,
+}  # fmt: skip
+VISION = {
+    "clip": {"vision_config": TOWER, "text_config": TEXT, "projection_dim": 16},
+    "siglip": {"vision_config": TOWER, "text_config": TEXT},
+    "dinov2": TOWER | {"mlp_ratio": 1},
+}
+FAMILIES = {
+    "paper": (PAPER, "clip", "llama", "projectors_only = true"),
+    "edge": (EDGE, "siglip", "qwen2", "lora = 2"),
+    "other": (EDGE, "dinov2", "qwen3", "lora = 0"),
+}
+"""Preset, vision tower, language model, and how it is tuned."""
+
+
+def save_tokenizer(directory, special: list[str]) -> None:
+    """A tokenizer as a language model's directory has it; it does not know the tokens that a template adds."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=310, special_tokens=special, initial_alphabet=pre_tokenizers.ByteLevel.alphabet()
+    )
+    tokenizer.train_from_iterator(["is the person smiling", "yes no beard glasses hair"], trainer)
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=special[0]).save_pretrained(directory)
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def trained(request, tmp_path_factory):
+    """(folder of the run, config that names the directories)."""
+    base, vision, language, tuning = FAMILIES[request.param]
+    folder = tmp_path_factory.mktemp(request.param)
+    torch.manual_seed(0)
+    kinds = {"parser": ("segformer", PARSER), "vision": (vision, VISION[vision]), "language": (language, DECODER)}
+    classes = {"parser": AutoModelForSemanticSegmentation, "vision": AutoModel, "language": AutoModelForCausalLM}
+    for part, (kind, values) in kinds.items():
+        classes[part].from_config(AutoConfig.for_model(kind, **values)).save_pretrained(folder / part)
+    save_tokenizer(folder / "language", [base.prompt.stop])
+    sizes = {"parser": 64, "vision": 32, "language": 0}
+    parts = {p: dataclasses.replace(getattr(base, p), name=str(folder / p), size=size) for p, size in sizes.items()}
+    config = dataclasses.replace(
+        base,
+        **parts,
+        segmentation=SegmentationConfig(size=64, cell=8, patch=4, hidden=32, layers=1, heads=2),
+        attributes=AttributeConfig(width=16, text_width=32, depth=2),
+        context=640,
+    )
+    stages = {"refiner": "", "alignment": "faces = 50\nlogic = 1.0", "instruct": f"faces = 50\ntokens = 400\n{tuning}"}
+    recipe = "".join(f"[stage.{n}]\nsteps = 2\nbatch = 2\nwarmup = 1\n{own}\n" for n, own in stages.items())
+    (folder / "recipe.toml").write_text(recipe)
+    train(Recipe.load(folder / "recipe.toml"), config, "synthetic", folder / "run", 1)
+    return folder, config
+
+
+def test_encoders_keep_their_weights_and_the_rest_learns(trained):
+    folder, config = trained
+    model = FaceInsightModel.from_pretrained(folder / "run" / "model")
+    begun = FaceInsightModel(config)
+    for part in ("parser", "vision"):
+        for name, value in getattr(begun, part).state_dict().items():
+            assert torch.equal(getattr(model, part).state_dict()[name], value), (part, name)
+    rows = begun.language.vocab_size
+    assert model.language.vocab_size >= rows
+    assert not torch.equal(model.fusion.vision_projector.up.weight, begun.fusion.vision_projector.up.weight)
+    assert model.fusion.head.text.matrix.count_nonzero() > len(config.attributes.prompts)
+    # a checkpoint needs none of the directories that it was made of
+    written = json.loads((folder / "run" / "model" / "config.json").read_text())
+    assert written["language"]["config"]["num_hidden_layers"] == DECODER["num_hidden_layers"]
+
+
+def test_every_part_of_the_prompt_is_one_token_of_the_models_own_tokenizer(trained):
+    folder, config = trained
+    tokenizer = Tokenizer.from_file(str(folder / "run" / "model" / "tokenizer.json"))
+    own = Tokenizer.from_file(str(folder / "language" / "tokenizer.json"))
+    for token in config.prompt.special_tokens():
+        assert len(tokenizer.encode(token, add_special_tokens=False).ids) == 1
+    assert tokenizer.encode("is the person smiling").ids == own.encode("is the person smiling").ids
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_a_bundle_answers_as_pytorch_does(trained, tmp_path, precision):
+    folder, _ = trained
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for seed in range(14):
+        cv2.imwrite(str(photos / f"{seed}.png"), generate(seed).image[..., ::-1])
+    manifest = build_bundle(folder / "run" / "model", tmp_path / "bundle", precision=precision, calibration=photos)
+    errors = {stage: entry["error"]["value"] for stage, entry in manifest["stages"].items()}
+    if precision == "fp32":
+        # a random model never ends its reading: the token that then ends it is not PyTorch's choice
+        assert errors["language"] < 0.03 and errors["parser"] <= 1e-3, errors
+        assert max(errors[stage] for stage in ("vision", "fusion", "refiner")) < 1e-3, errors
+    else:
+        # random features have no outliers that calibration could have clipped
+        assert errors["vision"] < 0.2 and errors["fusion"] < 0.05 and errors["parser"] < 0.2, errors
+    model = FaceInsight.load(tmp_path / "bundle", threads=1)
+    face = model.perceive(generate(3).image, box=(69, 91, 155, 177))
+    first, again = (model.ask(face, "Is this person smiling?", max_tokens=12) for _ in range(2))
+    assert first.text == again.text and first.tokens > 0
+    assert len(face.attributes) == 21 and face.visual_tokens.shape[1] == 16 + 4
+
+
+def test_presets_are_whole_configs():
+    for name in PRESETS:
+        config = preset(name)
+        assert type(config).from_json(config.to_json()) == config
+        cells = config.segmentation.size // config.segmentation.cell
+        assert config.parser.size % cells == 0 and cells % config.segmentation.patch == 0
+        assert "{question}" in config.prompt.question and "{visual}" in config.prompt.prefix
+    with pytest.raises(InputError, match="nano, edge, paper"):
+        preset("huge")
+
+
+def test_a_backbone_that_cannot_be_had_is_one_line(tmp_path):
+    missing = dataclasses.replace(EDGE.vision, name=str(tmp_path / "nowhere"))
+    with pytest.raises(
+        InputError, match=r"backbone .*nowhere cannot be loaded \(.*\); give a model directory"
+    ) as caught:
+        FaceInsightModel(dataclasses.replace(preset("nano"), vision=missing))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_backbone_without_a_tokenizer_is_refused(tmp_path):
+    from faceinsight.models.data.tokenizer import backbone_tokenizer
+
+    with pytest.raises(InputError, match=r"needs a tokenizer\.json"):
+        backbone_tokenizer(str(tmp_path), EDGE.prompt)
