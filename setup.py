@@ -4,7 +4,10 @@ from pathlib import Path
 
 from setuptools import setup
 
-FOLDERS = ("runtime", "models", "models/data", "models/training", "calibration", "build_engines", "benchmarks")
+FOLDERS = (
+    "runtime", "models", "models/data", "models/data/readers", "models/training", "calibration", "build_engines",
+    "benchmarks",
+)  # fmt: skip
 
 BUILD = [
     "torch>=2.6",
@@ -15,7 +18,7 @@ BUILD = [
     "onnx-graphsurgeon>=0.6",
     "onnxslim",
 ]
-TRAIN = [*BUILD, "accelerate", "peft", "tensorboard"]
+TRAIN = [*BUILD, "accelerate", "peft", "tensorboard", "h5py"]
 DEMO = ["scikit-image"]
 
 setup(

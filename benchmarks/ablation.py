@@ -18,8 +18,9 @@ import torch
 from torch import Tensor
 
 import faceinsight.models
-from faceinsight.models.data.portraits import Portraits, read_portraits
+from faceinsight.models.data.dataset import read_faces
 from faceinsight.models.faceinsight import FaceInsightModel, Fusion
+from faceinsight.models.training.faces import Faces
 from faceinsight.models.training.gallery import encode_faces, encode_nominal
 from faceinsight.models.training.stages import AlignmentLearner, attribute_loss, label_weights, natural_odds, prior
 from faceinsight.models.training.trainer import Schedule, fit
@@ -50,7 +51,7 @@ VARIANTS = {
 }
 
 
-def ablate(model: FaceInsightModel, train: Portraits, val: Portraits, seeds: int, steps: int, faces: int) -> dict:
+def ablate(model: FaceInsightModel, train: Faces, val: Faces, seeds: int, steps: int, faces: int) -> dict:
     """Every variant with every seed. Returns {variant: {figure: [one a seed]}}; for the figures see `score`."""
     held_out, table = encode_nominal(model, val), prior(train, SYNTHETIC, GLASSES)
     found: dict[str, dict[str, list[float]]] = {name: {} for name in VARIANTS}
@@ -61,7 +62,8 @@ def ablate(model: FaceInsightModel, train: Portraits, val: Portraits, seeds: int
             _train(
                 learner, variant, gallery.batches(64, seed), label_weights(table), Schedule(steps, seed=seed, **_RATE)
             )
-            for figure, value in score(_probabilities(learner, held_out), val.targets, variant.logic).items():
+            probabilities = _probabilities(learner, held_out)
+            for figure, value in score(probabilities, held_out.targets.numpy(), variant.logic).items():
                 found[name].setdefault(figure, []).append(value)
             print(json.dumps({"variant": name, "seed": seed} | {k: v[-1] for k, v in found[name].items()}), flush=True)
     return found
@@ -139,7 +141,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=500)
     parser.add_argument("--faces", type=int, default=6000, help="augmented faces that the encoders see, for each seed")
     args = parser.parse_args()
-    train, val = (read_portraits(args.data, split) for split in ("train", "val"))
+    train, val = (read_faces(args.data, split) for split in ("train", "val"))
     model = FaceInsightModel.from_pretrained(args.model)
     print(markdown(ablate(model, train, val, args.seeds, args.steps, args.faces)))
 

@@ -203,6 +203,7 @@ def test_an_age_group_holds_for_every_year_of_a_range(a, b):
 
 def test_bisenet_order_goes_by_name():
     assert sorted(BISENET_ORDER) == list(range(len(PARSE_CLASSES)))
+    assert BISENET_ORDER.tolist() == [0, 1, 6, 7, 4, 5, 3, 8, 9, 15, 2, 10, 11, 12, 17, 16, 18, 13, 14]
     assert [PARSE_CLASSES[index] for index in BISENET_ORDER] == list(BISENET_CLASSES)
     theirs = np.array([[17, 10], [1, 6]], np.uint8)  # hair, nose, skin, eyeglasses
     assert BISENET_ORDER[theirs].tolist() == [[13, 2], [1, 3]] and BISENET_ORDER[theirs].dtype == np.uint8
@@ -585,6 +586,31 @@ def test_a_set_that_is_not_whole_is_refused(tmp_path, name, damage, message):
     with pytest.raises(InputError, match=message) as error:
         open_dataset(tmp_path, "train")
     assert "\n" not in str(error.value)
+
+
+TABLES = {
+    "CelebA": ATTRIBUTES, "CelebAMask-HQ": MAPPING, "FairFace": FAIR, "RAF-DB": RAF, "AffectNet": ANNOTATION,
+    "FER2013": "fer2013.csv",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TABLES)
+@given(st.floats(0, 1), st.binary(max_size=6), st.integers(0, 6))
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_table_with_bytes_gone_or_changed_is_read_or_refused(tmp_path, name, where, written, lost):
+    """Never with another exception than ours."""
+    if not any(tmp_path.iterdir()):
+        MAKE[name](tmp_path)
+        (tmp_path / "whole").write_bytes((tmp_path / TABLES[name]).read_bytes())
+    data = (tmp_path / "whole").read_bytes()
+    place = int(where * min(len(data), 2000))
+    (tmp_path / TABLES[name]).write_bytes(data[:place] + written + data[place + lost :])
+    try:
+        records = open_dataset(tmp_path, "train")
+    except InputError as error:
+        assert str(error)
+    else:
+        assert all(set(record.labels) <= {*LABELS, *NUMBERS} for record in records)
 
 
 @pytest.mark.parametrize(

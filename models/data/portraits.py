@@ -29,6 +29,13 @@ class Portraits:
     files: list[str]
     skipped: dict[str, str]
 
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def face(self, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Image (HxWx3 uint8 RGB), parse map (HxW uint8) and targets ([L] float32) of one face."""
+        return self.images[index], self.masks[index], self.targets[index]
+
 
 def read_portraits(directory: str | Path, split: str) -> Portraits:
     """Reads one split ("train" or "val"). Unreadable images and masks that do not fit are skipped and reported.

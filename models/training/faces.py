@@ -18,22 +18,26 @@ from faceinsight.models.data.augment import (
     random_matrix,
     wear_glasses,
 )
+from faceinsight.models.data.dataset import RecordFaces
 from faceinsight.models.data.portraits import Portraits, targets
 from faceinsight.runtime.labels import NAMES
+
+Faces = Portraits | RecordFaces
+MOST_VALIDATED = 2000
 
 _EYEGLASSES = NAMES.index("Eyeglasses")
 
 
 @dataclass(frozen=True)
 class FaceBatches:
-    """real: the portraits' train split, or None for synthetic faces only. synthetic: share of rendered faces, 0..1.
+    """real: labelled faces, or None for synthetic faces only. synthetic: share of rendered faces, 0..1.
 
     size: side of the crops in pixels. parser_size: also crop for the parser, at this side. glasses: share of the real
     faces without eyeglasses that get a drawn pair. jitter: how far the crops are off, see `random_matrix`. Real faces
     are visited in shuffled epochs.
     """
 
-    real: Portraits | None
+    real: Faces | None
     batch: int
     size: int
     synthetic: float = 0.0
@@ -77,11 +81,11 @@ class FaceBatches:
     def _real(self, step: int, count: int):
         if count == 0:
             return
-        total = len(self.real.images)
+        total = len(self.real)
         for position in range(step * count, (step + 1) * count):
             epoch, place = divmod(position, total)
             index = _shuffled(self.seed, epoch, total)[place]
-            image, mask, target = self.real.images[index], self.real.masks[index], self.real.targets[index]
+            image, mask, target = self.real.face(int(index))
             rng = np.random.default_rng((self.seed, 5, position))
             if target[_EYEGLASSES] == 0 and rng.random() < self.glasses and (worn := wear_glasses(image, mask, rng)):
                 image, mask = worn
@@ -104,10 +108,13 @@ def _shuffled(seed: int, epoch: int, total: int) -> np.ndarray:
     return np.random.default_rng((seed, 2, epoch)).permutation(total)
 
 
-def nominal_pixels(portraits: Portraits, size: int) -> tuple[Tensor, Tensor]:
-    """Unaugmented crops [n, S, S, 3] uint8 and their parse maps [n, S, S] uint8, for validation."""
-    pairs = [
-        crop_pair(image, mask, nominal_matrix(image.shape[:2], size), False, size)
-        for image, mask in zip(portraits.images, portraits.masks, strict=True)
-    ]
-    return tuple(torch.from_numpy(np.stack(side)) for side in zip(*pairs, strict=True))
+def nominal_faces(faces: Faces, *sizes: int) -> list[Tensor]:
+    """For validation: unaugmented crops [n, S, S, 3] uint8 for every size, parse maps [n, S, S] uint8 of the last size
+    and targets [n, L] float32 (NaN unknown), of at most MOST_VALIDATED faces, spread evenly."""
+    count = min(len(faces), MOST_VALIDATED)
+    rows = []
+    for position in range(count):
+        image, mask, target = faces.face(position * len(faces) // count)
+        crops = [crop_pair(image, mask, nominal_matrix(image.shape[:2], size), False, size) for size in sizes]
+        rows.append((*(pixels for pixels, _ in crops), crops[-1][1], target))
+    return [torch.from_numpy(np.stack(side)) for side in zip(*rows, strict=True)]

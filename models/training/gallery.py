@@ -9,11 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from faceinsight.models.data.portraits import Portraits
 from faceinsight.models.faceinsight import FaceInsightModel
 from faceinsight.runtime.progress import ProgressBar
 
-from .faces import FaceBatches, nominal_pixels
+from .faces import FaceBatches, Faces, nominal_faces
 from .trainer import device
 
 _BATCH = 50
@@ -48,7 +47,7 @@ class Gallery:
 @torch.no_grad()
 def encode_faces(
     model: FaceInsightModel,
-    train: Portraits | None,
+    train: Faces | None,
     count: int,
     synthetic: float,
     seed: int,
@@ -72,11 +71,11 @@ def encode_faces(
 
 
 @torch.no_grad()
-def encode_nominal(model: FaceInsightModel, portraits: Portraits) -> Gallery:
-    """Encodes every portrait once, as the runtime would crop it."""
+def encode_nominal(model: FaceInsightModel, faces: Faces) -> Gallery:
+    """Encodes every face once, as the runtime would crop it; see `nominal_faces`."""
     model.eval()
-    sides = [nominal_pixels(portraits, size)[0] for size in (model.config.vision.size, model.config.parser.size)]
-    rows = zip(*(side.split(_BATCH) for side in (*sides, torch.from_numpy(portraits.targets))), strict=True)
+    pixels, parser_pixels, _, targets = nominal_faces(faces, model.config.vision.size, model.config.parser.size)
+    rows = zip(*(side.split(_BATCH) for side in (pixels, parser_pixels, targets)), strict=True)
     parts = [_encode(model, *row) for row in rows]
     return Gallery(*(torch.cat(side) for side in zip(*parts, strict=True)))
 

@@ -15,13 +15,14 @@ import torch
 from accelerate import PartialState
 
 from faceinsight.models.config import FaceInsightConfig
-from faceinsight.models.data.portraits import Portraits, read_portraits
+from faceinsight.models.data.dataset import read_faces
 from faceinsight.models.data.tokenizer import backbone_tokenizer, train_tokenizer
 from faceinsight.models.faceinsight import FaceInsightModel
 from faceinsight.runtime.errors import InputError
 from faceinsight.runtime.prompt import Prompter, PromptTemplate
 
 from . import stages
+from .faces import Faces
 from .gallery import encode_faces, encode_nominal
 from .instruct import Instruction, Text, subjects, train_instruct, train_language
 from .trainer import PRECISIONS, Schedule
@@ -153,8 +154,8 @@ def train(
 ) -> Path:
     """Trains a model from scratch (or from the backbones its config names) and saves it to `out/model`.
 
-    data: a folder in our own format (models/data/portraits.py), or "synthetic" for rendered faces only. cpu: leave the
-    GPU alone. Under `accelerate launch` or `torchrun` the processes share every step's batches.
+    data: a folder in our own form or in that of a public set (see `read_faces`), or "synthetic" for rendered faces
+    only. cpu: leave the GPU alone. Under `accelerate launch` or `torchrun` the processes share every step's batches.
     Checkpoints and logs lie in `out`; running again continues there. Raises InputError if `out` was begun with another
     recipe, config or data.
     """
@@ -208,11 +209,11 @@ def _same_run(recipe: Recipe, config: FaceInsightConfig, data: str | Path, out: 
         raise InputError(f"{out} was begun with another {' and '.join(changed)}; give --out another folder")
 
 
-def _read(data: str | Path) -> tuple[Portraits, Portraits]:
-    splits = read_portraits(data, "train"), read_portraits(data, "val")
-    for portraits in splits:
-        for file, reason in portraits.skipped.items():
-            print(f"skipped {file}: {reason}", file=sys.stderr)
+def _read(data: str | Path) -> tuple[Faces, Faces]:
+    splits = read_faces(data, "train"), read_faces(data, "val")
+    for faces in splits:
+        for what, why in faces.skipped.items():
+            print(f"skipped {what}: {why}", file=sys.stderr)
     return splits
 
 

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from faceinsight.models.attributes import AttributeHead
 from faceinsight.models.data.augment import shows_both_eyes
-from faceinsight.models.data.portraits import Portraits, targets
+from faceinsight.models.data.portraits import targets
 from faceinsight.models.data.synthetic import sample_labels
 from faceinsight.models.faceinsight import FaceInsightModel
 from faceinsight.models.logic import logic_loss
@@ -22,7 +22,7 @@ from faceinsight.models.segmentation import SegmentationEncoder
 from faceinsight.models.vision import VisionEncoder
 from faceinsight.runtime.labels import EXCLUSIVE, IGNORE, NAMES, PARSE_CLASSES
 
-from .faces import FaceBatches, nominal_pixels
+from .faces import MOST_VALIDATED, FaceBatches, Faces, nominal_faces
 from .gallery import encode_faces, encode_nominal
 from .trainer import Schedule, device, fit
 
@@ -78,8 +78,8 @@ def balanced_accuracy(logits: Tensor, targets: np.ndarray) -> dict[str, float]:
 
 def train_refiner(
     refiner: BoxRefiner,
-    train: Portraits | None,
-    val: Portraits | None,
+    train: Faces | None,
+    val: Faces | None,
     schedule: Schedule,
     synthetic: float,
     jitter: float,
@@ -88,7 +88,8 @@ def train_refiner(
 ) -> None:
     """Smooth L1 on where the nominal crop lies in crops that are off by chance; needs no labels."""
     batches = FaceBatches(train, schedule.batch, size, synthetic, schedule.seed, jitter=jitter)
-    checked = FaceBatches(val, len(val.images), size, 0.0, schedule.seed, occlude=False, jitter=1.0) if val else None
+    count = min(len(val), MOST_VALIDATED) if val else 0
+    checked = FaceBatches(val, count, size, 0.0, schedule.seed, occlude=False, jitter=1.0)
 
     def loss(batch):
         return F.smooth_l1_loss(refiner(batch["pixels"]), batch["placement"], beta=0.02), {}
@@ -108,8 +109,8 @@ def train_refiner(
 
 def train_parser(
     parser: FaceParser,
-    train: Portraits | None,
-    val: Portraits | None,
+    train: Faces | None,
+    val: Faces | None,
     schedule: Schedule,
     synthetic: float,
     glasses: float,
@@ -131,7 +132,7 @@ def train_parser(
         value = F.cross_entropy(logits, batch["parse_map"].long(), weights.to(logits.device), ignore_index=IGNORE)
         return value, {}
 
-    held_out = nominal_pixels(val, size) if val else None
+    held_out = nominal_faces(val, size) if val else None
 
     @torch.no_grad()
     def validate():
@@ -153,7 +154,7 @@ def intersection_over_union(predicted: np.ndarray, wanted: np.ndarray) -> dict[s
     return scores
 
 
-def prior(train: Portraits | None, synthetic: float, glasses: float, count: int = 8000) -> np.ndarray:
+def prior(train: Faces | None, synthetic: float, glasses: float, count: int = 8000) -> np.ndarray:
     """[n, L] targets in the proportions of a mix of real and rendered faces, some of the real ones given glasses."""
     rng = np.random.default_rng(0)
     rendered = count if train is None else round(count * synthetic)
@@ -161,7 +162,7 @@ def prior(train: Portraits | None, synthetic: float, glasses: float, count: int 
     if train is not None:
         chosen = rng.integers(len(train.targets), size=count - rendered)
         real = train.targets[chosen]
-        wearable = np.array([shows_both_eyes(mask) for mask in train.masks])[chosen]
+        wearable = np.array([glasses > 0 and shows_both_eyes(train.face(index)[1]) for index in chosen])
         eyes = real[:, NAMES.index("Eyeglasses")]
         eyes[(eyes == 0) & wearable & (rng.random(len(eyes)) < glasses)] = 1
         mix.append(real)
@@ -200,8 +201,8 @@ class VisionLearner(nn.Module):
 
 def train_vision(
     model: FaceInsightModel,
-    train: Portraits | None,
-    val: Portraits | None,
+    train: Faces | None,
+    val: Faces | None,
     schedule: Schedule,
     synthetic: float,
     glasses: float,
@@ -221,7 +222,7 @@ def train_vision(
     table = prior(train, synthetic, glasses)
     weights = label_weights(table)
     model.fusion.head.set_labels(table)
-    held_out = nominal_pixels(val, size)[0] if val else None
+    held_out = nominal_faces(val, size) if val else None
 
     def loss(batch):
         of_attributes, of_parts = learner.losses(batch, weights, logic)
@@ -229,8 +230,8 @@ def train_vision(
 
     @torch.no_grad()
     def validate():
-        logits = torch.cat([learner(part.to(device())).cpu() for part in held_out.split(50)])
-        scores = balanced_accuracy(logits, val.targets)
+        logits = torch.cat([learner(part.to(device())).cpu() for part in held_out[0].split(50)])
+        scores = balanced_accuracy(logits, held_out[2].numpy())
         return {"balanced": float(np.mean(list(scores.values())))} | {k: round(v, 4) for k, v in scores.items()}
 
     fit("vision", learner, batches, loss, schedule, out, validate if val else None)
@@ -266,8 +267,8 @@ class AlignmentLearner(nn.Module):
 
 def train_alignment(
     model: FaceInsightModel,
-    train: Portraits | None,
-    val: Portraits | None,
+    train: Faces | None,
+    val: Faces | None,
     schedule: Schedule,
     synthetic: float,
     glasses: float,
@@ -312,7 +313,7 @@ def train_alignment(
     def validate():
         sides = zip(held_out().features.split(50), held_out().parse_maps.split(50), strict=True)
         logits = [learner(*(part.to(device()) for part in side)).cpu() for side in sides]
-        scores = balanced_accuracy(torch.cat(logits), val.targets)
+        scores = balanced_accuracy(torch.cat(logits), held_out().targets.numpy())
         return {"balanced": float(np.mean(list(scores.values())))} | {k: round(v, 4) for k, v in scores.items()}
 
     fit("alignment", learner, batch, loss, schedule, out, validate if val else None)

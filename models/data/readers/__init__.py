@@ -11,7 +11,7 @@ from .demographics import FAIRFACE, UTKFACE
 from .expression import AFFECTNET, FER2013, RAF_DB
 from .records import Reader, Record, Records, Skipped
 
-__all__ = ["READERS", "Reader", "Record", "Records", "Skipped", "open_dataset"]
+__all__ = ["READERS", "Reader", "Record", "Records", "Skipped", "find_reader", "open_dataset"]
 
 READERS = (CELEBA, CELEBAMASK_HQ, LFWA, UTKFACE, FAIRFACE, RAF_DB, AFFECTNET, FER2013)
 
@@ -26,6 +26,11 @@ def open_dataset(directory: str | Path, split: str) -> Records:
     Raises InputError when the folder is none of the sets, or more than one, when the set has no such split, and when
     one of its files is missing or damaged. A single bad row and a missing image are left out, counted in `skipped`.
     """
+    return find_reader(directory).read(Path(directory), split)
+
+
+def find_reader(directory: str | Path) -> Reader:
+    """The reader of the set that a folder holds; raises InputError when it is none of them, or more than one."""
     directory = Path(directory)
     if not directory.is_dir():
         raise InputError(f"no such folder: {directory}")
@@ -38,4 +43,4 @@ def open_dataset(directory: str | Path, split: str) -> Records:
     if len(fits) > 1:
         names = " and ".join(reader.name for reader in fits)
         raise InputError(f"{directory} looks like {names}; give each set a folder of its own")
-    return fits[0].read(directory, split)
+    return fits[0]

@@ -1,0 +1,94 @@
+"""Labelled faces for training, in whatever form they lie on disk."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from faceinsight.runtime.detect import CascadeDetector
+from faceinsight.runtime.errors import InputError
+from faceinsight.runtime.image import crop_matrix, warp
+from faceinsight.runtime.labels import IGNORE, LABELS
+
+from .augment import NOMINAL_SIDE
+from .portraits import Portraits, read_portraits, targets
+from .readers import Record, Records, find_reader
+from .readers.records import hashed_split
+
+SIDE = 224
+"""Of the training images that faces of other sets are cut to, in pixels."""
+
+
+class RecordFaces:
+    """Faces of one of the sets that models/data/readers reads, with the interface of `Portraits`; an image is read when
+    it is looked at.
+
+    targets: [n, L] float32, 1, 0 or NaN where the set does not tell.
+    """
+
+    def __init__(self, records: Records):
+        self.records = records.records
+        known = [{label: record.labels.get(label) for label in LABELS} for record in self.records]
+        self.targets = targets(known)
+        self.skipped = {reason: f"{count}, first {records.skipped.names[reason][0]}"
+                        for reason, count in records.skipped.counts.items()}  # fmt: skip
+        self._unreadable: set[int] = set()
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def face(self, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Training image, parse map and targets, see `Portraits.face`. In the place of a face that cannot be read or
+        found, which is reported, stands the next one."""
+        for step in range(len(self)):
+            at = (index + step) % len(self)
+            if at in self._unreadable:
+                continue
+            try:
+                return *training_image(self.records[at]), self.targets[at]
+            except InputError as error:
+                self._unreadable.add(at)
+                print(f"skipped {self.records[at].name}: {error}", file=sys.stderr)
+        raise InputError("none of the images of this set can be read; look at the first lines above")
+
+
+def training_image(record: Record) -> tuple[np.ndarray, np.ndarray]:
+    """Cuts a face out of its image: SIDE x SIDE x 3 uint8 RGB, centred as `runtime.image` crops it, and its parse map.
+
+    Raises InputError when the image cannot be read or has no face.
+    """
+    image = record.load()
+    box = record.box(image.shape) or next(iter(_detector()(image)), None)
+    if box is None:
+        raise InputError("no face was found in the image")
+    matrix = crop_matrix(box, NOMINAL_SIDE)
+    matrix[:, 2] += (SIDE - NOMINAL_SIDE) / 2
+    parse_map = record.parse_map(image.shape) if record.parts else None
+    cut = np.full((SIDE, SIDE), IGNORE, np.uint8) if parse_map is None else warp(parse_map, matrix, SIDE, nearest=True)
+    return warp(image, matrix, SIDE), cut
+
+
+@functools.cache
+def _detector() -> CascadeDetector:
+    return CascadeDetector()
+
+
+def read_faces(directory: str | Path, split: str) -> Portraits | RecordFaces:
+    """One split ("train", "val", "test") of a folder in our own form (labels.csv), or of any set of
+    models/data/readers. In a set without a val split every tenth training face, by its name, is val.
+
+    Raises InputError for a folder that is none of them, or damaged.
+    """
+    if (Path(directory) / "labels.csv").is_file():
+        return read_portraits(directory, split)
+    reader = find_reader(directory)
+    if "val" in reader.splits or split == "test":
+        return RecordFaces(reader.read(Path(directory), split))
+    whole = reader.read(Path(directory), "train")
+    chosen = tuple(r for r in whole if (hashed_split(r.name) == "val") == (split == "val"))
+    if not chosen:
+        raise InputError(f"{directory} has too few faces to set some apart for validation: {len(whole)}")
+    return RecordFaces(Records(whole.source, chosen, whole.skipped))

@@ -1,0 +1,112 @@
+"""Public sets as training data: faces are cut to where the encoders expect them, damaged ones give way to the next."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+from faceinsight.models.data.augment import NOMINAL_SIDE
+from faceinsight.models.data.canonical import CELEBA_ATTRIBUTES
+from faceinsight.models.data.dataset import SIDE, RecordFaces, read_faces
+from faceinsight.models.data.readers import Record, Records, Skipped
+from faceinsight.models.data.synthetic import generate
+from faceinsight.models.presets import preset
+from faceinsight.models.training.faces import FaceBatches, nominal_faces
+from faceinsight.models.training.recipe import Recipe, train
+from faceinsight.runtime.errors import InputError
+from faceinsight.runtime.image import CROP_HEIGHTS, CROP_SHIFT
+from faceinsight.runtime.labels import IGNORE, NAMES
+
+
+@pytest.fixture
+def celeba(tmp_path):
+    """12 aligned faces of 218x178, a red spot between hairline and chin; 8 train, 2 val, 2 test."""
+    (tmp_path / "img_align_celeba").mkdir()
+    rows, splits = [], []
+    for index in range(12):
+        name = f"{index + 1:06d}.jpg"
+        image = np.full((218, 178, 3), 90, np.uint8)
+        cv2.circle(image, (88, 132), 10, (0, 0, 255), -1)
+        cv2.imwrite(str(tmp_path / "img_align_celeba" / name), image)
+        held = {"Male": index % 2 == 0, "Smiling": index % 3 == 0, "No_Beard": True}
+        rows.append(name + "  " + "  ".join("1" if held.get(a) else "-1" for a in CELEBA_ATTRIBUTES))
+        splits.append(f"{name} {0 if index < 8 else 1 if index < 10 else 2}")
+    (tmp_path / "list_attr_celeba.txt").write_text("\n".join(["12", " ".join(CELEBA_ATTRIBUTES), *rows]) + "\n")
+    (tmp_path / "list_eval_partition.txt").write_text("\n".join(splits) + "\n")
+    return tmp_path
+
+
+def test_a_face_is_cut_to_the_nominal_place(celeba):
+    faces = read_faces(celeba, "train")
+    assert len(faces) == 8 and faces.targets.shape == (8, len(NAMES))
+    image, parse_map, target = faces.face(0)
+    assert image.shape == (SIDE, SIDE, 3) and parse_map.shape == (SIDE, SIDE)
+    assert (parse_map == IGNORE).all()
+    red = np.argwhere(image[..., 0].astype(int) - image[..., 1] > 80)
+    # the middle of the face box lies a tenth of a face height under the image's
+    down = CROP_SHIFT * NOMINAL_SIDE / CROP_HEIGHTS
+    assert np.abs(red.mean(0) - [SIDE / 2 + down, SIDE / 2]).max() < 2
+    assert target[NAMES.index("Male")] == 1 and target[NAMES.index("Smiling")] == 1
+    assert target[NAMES.index("Beard")] == 0 and np.isnan(target[NAMES.index("Teeth_Visible")])
+
+
+def test_the_next_face_stands_in_for_one_that_cannot_be_read(celeba, capsys):
+    (celeba / "img_align_celeba" / "000002.jpg").write_bytes(b"no image")
+    faces = read_faces(celeba, "train")
+    image, _, target = faces.face(1)
+    other, _, its = faces.face(2)
+    np.testing.assert_array_equal(image, other)
+    np.testing.assert_array_equal(target, its)
+    faces.face(1)
+    assert capsys.readouterr().err.count("skipped 000002.jpg") == 1
+
+
+def test_a_set_without_a_readable_image_is_an_error(celeba):
+    for path in (celeba / "img_align_celeba").iterdir():
+        path.write_bytes(b"no image")
+    with pytest.raises(InputError, match="none of the images"):
+        read_faces(celeba, "train").face(0)
+
+
+def test_masks_go_with_their_images(tmp_path):
+    sample = generate(5)
+    paths = tmp_path / "a.png", tmp_path / "skin.png"
+    cv2.imwrite(str(paths[0]), sample.image[..., ::-1])
+    cv2.imwrite(str(paths[1]), (sample.parse_map == 1).astype(np.uint8) * 255)
+    record = Record("a", paths[0], {"Gender": "female"}, ((1, paths[1]),))
+    # a record of no aligned set: the face is looked for
+    image, parse_map, _ = RecordFaces(Records("made", (record,), Skipped())).face(0)
+    skin = image[parse_map == 1].mean(0)
+    assert set(np.unique(parse_map)) == {0, 1}
+    np.testing.assert_allclose(skin, sample.image[sample.parse_map == 1].mean(0), atol=12)
+
+
+def test_a_set_without_a_val_split_lends_a_tenth_of_train(tmp_path):
+    (tmp_path / "EmoLabel").mkdir()
+    (tmp_path / "Image" / "aligned").mkdir(parents=True)
+    names = [f"train_{i:05d}" for i in range(60)]
+    (tmp_path / "EmoLabel" / "list_patition_label.txt").write_text(
+        "".join(f"{n}.jpg {1 + i % 7}\n" for i, n in enumerate(names))
+    )
+    for name in names:
+        cv2.imwrite(str(tmp_path / "Image" / "aligned" / f"{name}_aligned.jpg"), np.zeros((100, 100, 3), np.uint8))
+    parts = [{record.name for record in read_faces(tmp_path, split).records} for split in ("train", "val")]
+    assert not parts[0] & parts[1] and len(parts[0] | parts[1]) == 60
+    assert 0 < len(parts[1]) < 20
+
+
+def test_batches_and_validation_read_what_they_need(celeba):
+    faces = read_faces(celeba, "train")
+    batch = FaceBatches(faces, 4, 32, parser_size=40)(3)
+    assert batch["pixels"].shape == (4, 32, 32, 3) and batch["parser_pixels"].shape == (4, 40, 40, 3)
+    pixels, parse_maps, targets = nominal_faces(faces, 32)
+    assert len(pixels) == len(parse_maps) == len(targets) == 8
+    np.testing.assert_array_equal(targets.numpy(), faces.targets)
+
+
+def test_a_public_set_trains(celeba, tmp_path):
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text("[stage.refiner]\nsteps = 1\nbatch = 2\n[stage.vision]\nsteps = 2\nbatch = 4\nlogic = 1.0\n")
+    directory = train(Recipe.load(recipe), preset("nano"), celeba, tmp_path / "run", 1)
+    assert (directory / "model.safetensors").is_file()
