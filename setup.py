@@ -18,7 +18,7 @@ BUILD = [
     "onnx-graphsurgeon>=0.6",
     "onnxslim",
 ]
-TRAIN = [*BUILD, "accelerate", "peft", "tensorboard", "h5py"]
+TRAIN = [*BUILD, "accelerate", "peft", "tensorboard", "h5py", "matplotlib"]
 DEMO = ["scikit-image"]
 
 setup(

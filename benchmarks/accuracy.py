@@ -4,99 +4,145 @@ from __future__ import annotations
 
 import collections
 import sys
+from collections.abc import Hashable
 from pathlib import Path
 
-from faceinsight.models.data.portraits import read_rows, row_labels
-from faceinsight.runtime.errors import FaceInsightError
-from faceinsight.runtime.labels import GROUPS
+from faceinsight.models.data.dataset import read_labelled
+from faceinsight.runtime.errors import FaceInsightError, InputError
 from faceinsight.runtime.pipeline import Face, FaceInsight
 from faceinsight.runtime.progress import ProgressBar
 
-from .phrasings import agreement, held_out, yes_or_no
-
-QUESTIONS = {
-    "Male": "Is this a man?",
-    "Eyeglasses": "Is this person wearing eyeglasses?",
-    "Smiling": "Is the person smiling?",
-    "Teeth_Visible": "Are the teeth visible?",
-    "Mustache": "Does the person have a mustache?",
-    "Beard": "Does the person have a beard?",
-    "Bald": "Is the person bald?",
-    "Receding_Hairline": "Is the hairline receding?",
-    "Long_Hair": "Is the hair long?",
-    "Wearing_Hat": "Is the person wearing a hat?",
-    "Wearing_Necktie": "Is the person wearing a necktie?",
-    "Gray_Hair": "Is the hair gray or white?",
-}
-AGES = tuple(GROUPS["Age"])
+from .phrasings import agreement, held_out
+from .replies import AGES, ASKED, contradictory, said, stated
 
 
-def stated(labels: dict[str, str | bool | None], name: str) -> bool | None:
-    """What labels say of a question's name; None where they do not know."""
-    if name == "Male":
-        return None if labels["Gender"] is None else labels["Gender"] == "male"
-    if name == "Gray_Hair":
-        return None if labels["Hair_Color"] is None else labels["Hair_Color"] in ("gray", "white")
-    return labels[name]
+class Tally:
+    """Counts what was told of every face against what a person says of it, for each question of ASKED."""
+
+    def __init__(self) -> None:
+        self.pairs: dict[str, collections.Counter] = {name: collections.Counter() for name in ASKED}
+
+    def add(self, known: dict, told: dict | None) -> None:
+        """known: a person's labels. told: name of ASKED -> value, None where unclear; None for a face that failed."""
+        for name, pairs in self.pairs.items():
+            if (wanted := stated(known, name)) is not None:
+                pairs[wanted, told and told[name]] += 1
+
+    def labels(self) -> dict[str, dict]:
+        """Name of ASKED -> {"faces", "accuracy", "balanced_accuracy" (None where only one value occurs), "confusion":
+        {wanted: {told: faces}}}. What is unclear and what failed is told None, and counts as wrong."""
+        return {name: _scores(pairs) for name, pairs in self.pairs.items()}
+
+    def age_within(self, steps: int) -> float:
+        """Share of the faces whose age group was told to within so many groups."""
+        found = self.pairs["Age"]
+        near = sum(
+            faces
+            for (wanted, told), faces in found.items()
+            if told is not None and abs(AGES.index(wanted) - AGES.index(told)) <= steps
+        )
+        return near / max(1, found.total())
+
+
+def _scores(pairs: collections.Counter[tuple[Hashable, Hashable]]) -> dict:
+    confusion: dict[Hashable, dict] = {}
+    for (wanted, told), faces in pairs.items():
+        confusion.setdefault(wanted, {})[told] = faces
+    rates = [row.get(wanted, 0) / sum(row.values()) for wanted, row in confusion.items()]
+    return {
+        "faces": pairs.total(),
+        "accuracy": sum(row.get(wanted, 0) for wanted, row in confusion.items()) / max(1, pairs.total()),
+        "balanced_accuracy": sum(rates) / len(rates) if len(rates) > 1 else None,
+        "confusion": {str(wanted): {str(told): n for told, n in row.items()} for wanted, row in confusion.items()},
+    }
 
 
 def evaluate(
     model: FaceInsight, data: str | Path, split: str = "val", limit: int | None = None, phrasings: int = 0
 ) -> dict:
-    """Labels against a person's labels, answers against the model's own. data: folder with labels.csv and images/.
+    """Labels against a person's labels, answers against the model's own. data: a folder in our own form or that of a
+    public set (see `read_labelled`).
 
     phrasings: also ask the held-out questions about this many of the faces, and see how often the verdict agrees with
-    the model's own labels. A face that cannot be perceived counts as wrong everywhere and is asked nothing. Raises
-    InputError for an unusable folder.
+    the model's own labels. A face that cannot be perceived counts as wrong everywhere and is asked nothing.
+
+    Returns {"faces", "failed", "labels": see `Tally.labels`, "age_exact", "age_within_one_group", "answers_asked",
+    "answers_agree": share of answers that say what the model's labels do, "contradictions": share of the faces whose
+    answers contradict each other, "phrasings"}. Raises InputError for an unusable folder.
     """
-    rows = read_rows(data, split, limit)
-    counts: dict[str, collections.Counter] = {name: collections.Counter() for name in QUESTIONS}
-    failed, agree, asked, steps = 0, 0, 0, collections.Counter()
+    faces = read_labelled(data, split, limit)
+    tally, agree, contradictions, failed = Tally(), 0, 0, 0
     perceived: list[Face] = []
-    with ProgressBar("evaluate", len(rows)) as advance:
-        for row in rows:
-            face, known = None, row_labels(row)
+    with ProgressBar("evaluate", len(faces)) as advance:
+        for labelled in faces:
             try:
-                face = model.perceive(Path(data) / "images" / row["file"])
+                image = labelled.load()
+                face = model.perceive(image, labelled.box(image.shape))
             except FaceInsightError as error:
                 failed += 1
-                print(f"{row['file']}: {error}", file=sys.stderr)
-            for name, question in QUESTIONS.items():
-                wanted = stated(known, name)
-                said = None if face is None else stated(face.labels, name)
-                if wanted is not None:
-                    counts[name][wanted, said] += 1
-                if face is not None:
-                    asked += 1
-                    agree += yes_or_no(model.ask(face, question).text) == said
-            if face is not None and len(perceived) < phrasings:
-                perceived.append(face)
-            if known["Age"] is not None:
-                off = len(AGES) if face is None else abs(AGES.index(known["Age"]) - AGES.index(face.labels["Age"]))
-                steps[off] += 1
+                print(f"{labelled.name}: {error}", file=sys.stderr)
+                tally.add(labelled.labels, None)
+            else:
+                own = {name: stated(face.labels, name) for name in ASKED}
+                answers = {name: said(name, model.ask(face, question).text) for name, question in ASKED.items()}
+                tally.add(labelled.labels, own)
+                agree += sum(answers[name] == own[name] for name in ASKED)
+                contradictions += contradictory(answers)
+                if len(perceived) < phrasings:
+                    perceived.append(face)
             advance({})
-    ages = max(1, sum(steps.values()))
+    asked = len(faces) - failed
     return {
-        "faces": len(rows),
+        "faces": len(faces),
         "failed": failed,
-        "labels": {name: _scores(found) for name, found in counts.items()},
-        "age_exact": steps[0] / ages,
-        "age_within_one_group": (steps[0] + steps[1]) / ages,
-        "answers_asked": asked,
-        "answers_agree": agree / max(1, asked),
-        "phrasings": agreement(model, perceived, held_out().yes_no) if perceived else None,
+        "labels": tally.labels(),
+        "age_exact": tally.age_within(0),
+        "age_within_one_group": tally.age_within(1),
+        "answers_asked": asked * len(ASKED),
+        "answers_agree": agree / max(1, asked * len(ASKED)),
+        "contradictions": contradictions / max(1, asked),
+        "phrasings": {name: agreement(model, perceived, some) for name, some in held_out().yes_no.items()}
+        if perceived
+        else None,
     }
 
 
-def _scores(found: collections.Counter) -> dict:
-    total = sum(found.values())
-    rates = []
-    for wanted in (True, False):
-        of = sum(n for (w, _), n in found.items() if w is wanted)
-        if of:
-            rates.append(found[wanted, wanted] / of)
-    return {
-        "faces": total,
-        "accuracy": sum(found[w, w] for w in (True, False)) / max(1, total),
-        "balanced_accuracy": sum(rates) / 2 if len(rates) == 2 else None,
-    }
+def confusion_pictures(labels: dict[str, dict], folder: str | Path) -> list[Path]:
+    """Draws each confusion matrix of `Tally.labels` to `folder/<name>.png`; rows are a person's labels.
+
+    Raises InputError where matplotlib is not installed.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise InputError("pictures need matplotlib: run `pip install matplotlib`") from error
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for name, scores in labels.items():
+        rows = sorted(scores["confusion"], key=_order(name))
+        columns = sorted({told for row in scores["confusion"].values() for told in row}, key=_order(name))
+        if not rows:
+            continue
+        figure = Figure(figsize=(1.6 + 0.8 * len(columns), 1.4 + 0.7 * len(rows)), layout="constrained")
+        axes = figure.add_subplot()
+        counts = [[scores["confusion"][row].get(column, 0) for column in columns] for row in rows]
+        shares = [[n / sum(row) for n in row] for row in counts]
+        axes.imshow(shares, vmin=0, vmax=1, cmap="Blues")
+        for y, row in enumerate(counts):
+            for x, n in enumerate(row):
+                axes.text(x, y, str(n), ha="center", va="center", color="white" if shares[y][x] > 0.5 else "black")
+        axes.set_xticks(range(len(columns)), columns)
+        axes.set_yticks(range(len(rows)), rows)
+        axes.set_xlabel("told")
+        axes.set_ylabel("labelled")
+        axes.set_title(ASKED[name].split(":")[0].split(" best")[0], fontsize=9)
+        written.append(folder / f"{name}.png")
+        figure.savefig(written[-1], dpi=150)
+    return written
+
+
+def _order(name: str):
+    """Values in their own order, Yes before No; what was not told comes last."""
+    values = (*AGES, "black", "brown", "blond", "red", "gray", "white", "True", "False")
+    return lambda value: values.index(value) if value in values else len(values)

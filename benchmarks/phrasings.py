@@ -28,28 +28,32 @@ class YesNo:
 
 @dataclass(frozen=True)
 class Phrasings:
-    """what: label -> open questions that its value answers. identity, off_topic: to be turned down."""
+    """yes_no: set -> its questions; "everyday": as people ask, "roundabout": stories, consequences, slang. what: label
+    -> open questions that its value answers. identity, off_topic: to be turned down."""
 
-    yes_no: tuple[YesNo, ...]
+    yes_no: dict[str, tuple[YesNo, ...]]
     what: dict[str, list[str]]
     identity: list[str]
     off_topic: list[str]
 
     def all(self) -> list[str]:
-        open_questions = [text for questions in self.what.values() for text in questions]
-        return [q.text for q in self.yes_no] + open_questions + self.identity + self.off_topic
+        yes_no = [question.text for questions in self.yes_no.values() for question in questions]
+        return [*yes_no, *(text for texts in self.what.values() for text in texts), *self.identity, *self.off_topic]
 
 
 def held_out() -> Phrasings:
     """The questions of held_out.json: written by hand, apart from all that training draws from, never tuned on."""
     tables = json.loads(Path(__file__).with_name("held_out.json").read_text(encoding="utf-8"))
     flags = {"yes": True, "no": False}
-    yes_no = tuple(
-        YesNo(text, label, tuple(flags.get(value, value) for value in values.split(" or ")))
-        for label, table in tables["yes_no"].items()
-        for values, questions in table.items()
-        for text in questions
-    )
+    yes_no = {
+        name: tuple(
+            YesNo(text, label, tuple(flags.get(value, value) for value in values.split(" or ")))
+            for label, table in questions.items()
+            for values, texts in table.items()
+            for text in texts
+        )
+        for name, questions in tables["yes_no"].items()
+    }
     return Phrasings(yes_no, tables["what"], tables["identity"], tables["off_topic"])
 
 

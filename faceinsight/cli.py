@@ -30,6 +30,17 @@ class Target(StrEnum):
     cpu = "cpu"
 
 
+class Task(StrEnum):
+    attributes = "attributes"
+    demographics = "demographics"
+    expression = "expression"
+
+
+class Setting(StrEnum):
+    plain = "plain"
+    training_free = "training-free"
+
+
 class Precision(StrEnum):
     int8 = "int8"
     fp32 = "fp32"
@@ -218,23 +229,57 @@ def train(
 
 @app.command()
 def evaluate(
-    data: Annotated[Path, typer.Option(help="Data folder with labels.csv and images/.", show_default=False)],
+    data: Annotated[
+        Path, typer.Option(help="Data folder with labels.csv and images/, or a public face set.", show_default=False)
+    ],
     bundle: BundleDir = None,
-    split: Annotated[str, typer.Option(help="Split of labels.csv to use.")] = "val",
+    split: Annotated[str, typer.Option(help="Split of the data to use.")] = "val",
+    task: Annotated[Task | None, typer.Option(help="Show this task only; all by default.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Most faces to use.")] = None,
     phrasings: Annotated[
         int, typer.Option(min=0, help="Also ask the held-out phrasings about so many of the faces.")
     ] = 0,
+    peer: Annotated[
+        str | None, typer.Option(help="Score this Hugging Face model instead: a directory or hub id.")
+    ] = None,
+    setting: Annotated[
+        Setting, typer.Option(help="Of the peer: training-free puts what the bundle perceives before every question.")
+    ] = Setting.plain,
+    device: Annotated[str, typer.Option("--device", help="Where the peer runs, in PyTorch's words.")] = "cpu",
+    out: Annotated[Path | None, typer.Option(help="Folder for result.json and pictures of the confusion.")] = None,
     threads: Threads = None,
     as_json: AsJson = False,
 ) -> None:
-    """Accuracy of the labels on labelled images, and how often answers agree with them, through the whole runtime."""
-    from faceinsight.benchmarks.accuracy import evaluate as run
+    """Accuracy on labelled images, and how often answers agree with the model's own labels, through the whole runtime;
+    or that of a peer, asked the same."""
+    from faceinsight.benchmarks.replies import ASKED, TASKS
 
-    result = run(_load(bundle, "cpu", threads), data, split, limit, phrasings)
+    if peer is None:
+        if setting is not Setting.plain:
+            raise _usage("--setting is about a peer; give one with --peer")
+        from faceinsight.benchmarks.accuracy import evaluate as run
+
+        result = run(_load(bundle, "cpu", threads), data, split, limit, phrasings)
+    else:
+        _needs("train", "torch", "transformers")
+        from faceinsight.benchmarks.peers import Peer, score_peer
+
+        knowledge = _load(bundle, "cpu", threads) if setting is Setting.training_free else None
+        result = score_peer(Peer(peer, device), data, split, limit, knowledge)
+    shown = ASKED if task is None else TASKS[task.value]
+    result["labels"] = {name: scores for name, scores in result["labels"].items() if name in shown}
+    if out is not None:
+        from faceinsight.benchmarks.accuracy import confusion_pictures
+
+        confusion_pictures(result["labels"], out)
+        (out / "result.json").write_text(json.dumps(result, indent=2), encoding="utf-8")
     if as_json:
         _print_json(result)
         return
+    _print_scores(result, task)
+
+
+def _print_scores(result: dict, task: Task | None) -> None:
     rows = [
         (name, _figure(s["balanced_accuracy"]), _figure(s["accuracy"]), str(s["faces"]))
         for name, s in result["labels"].items()
@@ -242,12 +287,16 @@ def evaluate(
     _print_table(
         f"{result['faces']} faces, {result['failed']} failed", ("label", "balanced", "accuracy", "faces"), rows
     )
-    print(f"answers that agree with the model's own labels: {result['answers_agree']:.2%} of {result['answers_asked']}")
-    print(f"age group: exact {result['age_exact']:.3f}, within one group {result['age_within_one_group']:.3f}")
-    if found := result["phrasings"]:
+    if task in (None, Task.demographics):
+        print(f"age group: exact {result['age_exact']:.3f}, within one group {result['age_within_one_group']:.3f}")
+    print(f"faces whose answers contradict each other: {result['contradictions']:.2%}")
+    if "answers_agree" in result:
+        share, asked = result["answers_agree"], result["answers_asked"]
+        print(f"answers that agree with the model's own labels: {share:.2%} of {asked}")
+    for name, found in (result.get("phrasings") or {}).items():
         print(
-            f"held-out phrasings: {found['agree']:.2%} of {found['asked']} answers agree with the model's own labels, "
-            f"{found['exact']:.2%} in the whole sentence; misread:"
+            f"held-out phrasings, {name}: {found['agree']:.2%} of {found['asked']} answers agree with the model's own "
+            f"labels, {found['exact']:.2%} in the whole sentence; misread:"
         )
         for question, times in found["misread"].items():
             print(f"  {times:3d}  {question}")

@@ -23,10 +23,11 @@ def faces(model):
     return [model.perceive(generate(seed).image, box=(80, 78, 144, 164)) for seed in range(100, 100 + FACES)]
 
 
-def test_yes_no_answers_agree_with_the_labels(model, faces):
-    found = agreement(model, faces, QUESTIONS.yes_no)
-    # the goal is 0.99: the README says how far nano is from it, and which questions it misreads
-    assert found["agree"] >= 0.9, found["misread"]
+@pytest.mark.parametrize(("name", "least"), [("everyday", 0.98), ("roundabout", 0.9)])
+def test_yes_no_answers_agree_with_the_labels(model, faces, name, least):
+    found = agreement(model, faces, QUESTIONS.yes_no[name])
+    # the goal is 0.99; the README says which questions nano misreads
+    assert found["agree"] >= least, found["misread"]
 
 
 def test_open_questions_name_the_value(model, faces):

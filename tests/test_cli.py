@@ -164,9 +164,18 @@ def test_evaluate_through_the_whole_runtime(folder):
     (data / "images" / "7.png").write_bytes(b"junk")
     rows.append("7.png,val" + "," * len(LABELS))
     (data / "labels.csv").write_text("\n".join(rows))
-    found = json.loads(succeeds(folder, "evaluate", "--data", "data", "--json"))
-    assert found["faces"] == 7 and found["failed"] >= 1
+    found = json.loads(succeeds(folder, "evaluate", "--data", "data", "--json", "--out", "report"))
+    assert found["faces"] == 7 and found["failed"] >= 1 and found["contradictions"] == 0
     assert found["labels"]["Eyeglasses"]["faces"] == 6
+    confusion = found["labels"]["Male"]["confusion"]
+    assert sum(n for row in confusion.values() for n in row.values()) == 6
+    assert json.loads((folder / "report" / "result.json").read_text()) == found
+    with Image.open(folder / "report" / "Age.png") as picture:
+        assert min(picture.size) > 150
+    ages = json.loads(succeeds(folder, "evaluate", "--data", "data", "--task", "demographics", "--json"))
+    assert list(ages["labels"]) == ["Male", "Female", "Age"]
+    fails(folder, "give one with --peer", "evaluate", "--data", "data", "--setting", "training-free")
+    fails(folder, "cannot load the config of nowhere", "evaluate", "--data", "data", "--peer", "nowhere")
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,8 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageText
 from transformers import processing_utils as hf_processing
 from transformers.models.smolvlm import processing_smolvlm
 
-from faceinsight.benchmarks.peers import ASKED, Peer, age_group, hair_colour, knowledge_text, says_yes, score_peer
+from faceinsight.benchmarks.peers import Peer, knowledge_text, score_peer
+from faceinsight.benchmarks.replies import ASKED, age_group, hair_colour, says_yes
 from faceinsight.models.data.answers import answer_what, state
 from faceinsight.models.data.synthetic import generate, sample_labels
 from faceinsight.runtime.errors import InputError
@@ -425,7 +426,8 @@ def test_errors_are_counted_by_hand(folder):
     found = score_peer(StandIn(first, second, third), folder)
     scores = found["labels"]
     assert scores["Eyeglasses"] == {
-        "faces": 3, "accuracy": 2 / 3, "balanced_accuracy": 0.5, "asked": 3, "answered": 3
+        "faces": 3, "accuracy": 2 / 3, "balanced_accuracy": 0.5, "asked": 3, "answered": 3,
+        "confusion": {"True": {"False": 1}, "False": {"False": 2}},
     }  # fmt: skip
     assert scores["Male"]["accuracy"] == 2 / 3 and scores["Male"]["balanced_accuracy"] == 0.75
     assert scores["Bald"]["accuracy"] == 2 / 3 and scores["Bald"]["answered"] == 2
@@ -499,7 +501,7 @@ def test_knowledge_goes_before_every_question_and_a_face_that_is_not_found_is_wr
 
 
 def test_a_bad_folder_is_refused(tmp_path, folder):
-    with pytest.raises(InputError, match=r"labels\.csv is missing"):
+    with pytest.raises(InputError, match=r"labels\.csv is our own format"):
         score_peer(StandIn(), tmp_path)
     with pytest.raises(InputError, match="no row in split 'test'"):
         score_peer(StandIn(), folder, split="test")

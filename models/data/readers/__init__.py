@@ -33,7 +33,7 @@ def find_reader(directory: str | Path) -> Reader:
     """The reader of the set that a folder holds; raises InputError when it is none of them, or more than one."""
     directory = Path(directory)
     if not directory.is_dir():
-        raise InputError(f"no such folder: {directory}")
+        raise InputError(f"no such folder: {directory}; give one with labels.csv, or one of a public face set")
     fits = [reader for reader in READERS if reader.fits(directory)]
     if not fits:
         looked = ", ".join(f"{reader.name} ({reader.markers[0]})" for reader in READERS)
