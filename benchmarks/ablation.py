@@ -118,7 +118,8 @@ def score(probabilities: np.ndarray, targets: np.ndarray, logic: bool) -> dict[s
     for prefix, figure in (("Age_", "age_exact"), ("_Hair", "hair_exact")):
         columns = [i for i, name in enumerate(NAMES) if name in EXCLUSIVE and prefix in name]
         known = ~np.isnan(targets[:, columns]).any(1)
-        groups[figure] = float((said[known][:, columns] == targets[known][:, columns]).all(1).mean())
+        if known.any():
+            groups[figure] = float((said[known][:, columns] == targets[known][:, columns]).all(1).mean())
     broken = [not all(rule.holds(held) for rule in RULES) for held in decided]
     return {"balanced": float(np.mean(rates))} | groups | {"contradictions": float(np.mean(broken))}
 
