@@ -18,7 +18,7 @@ BUILD = [
     "onnx-graphsurgeon>=0.6",
     "onnxslim",
 ]
-TRAIN = [*BUILD, "accelerate", "peft", "tensorboard", "h5py", "matplotlib"]
+TRAIN = [*BUILD, "accelerate", "peft", "tensorboard", "h5py", "matplotlib", "sentencepiece"]
 DEMO = ["scikit-image"]
 
 setup(

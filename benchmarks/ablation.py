@@ -18,17 +18,18 @@ import torch
 from torch import Tensor
 
 import faceinsight.models
+from faceinsight.cli import main as run_with_clear_errors
 from faceinsight.models.data.dataset import read_faces
 from faceinsight.models.faceinsight import FaceInsightModel, Fusion
 from faceinsight.models.training.faces import Faces
 from faceinsight.models.training.gallery import encode_faces, encode_nominal
 from faceinsight.models.training.stages import AlignmentLearner, attribute_loss, label_weights, natural_odds, prior
-from faceinsight.models.training.trainer import Schedule, fit
+from faceinsight.models.training.trainer import Schedule, device, fit
 from faceinsight.runtime.labels import EXCLUSIVE, NAMES
 from faceinsight.runtime.rules import RULES, consistent_assignment
 
 SYNTHETIC, GLASSES, JITTER, BLIND, PARTS = 0.25, 0.15, 0.4, 0.3, 0.5
-"""As in nano's alignment."""
+"""See `train_alignment`; as in nano's recipe, but for the drawn glasses, which its vision stage has."""
 DEPTH = 2
 """Graph convolutions of the variants with CCM."""
 
@@ -95,7 +96,7 @@ def _train(learner: AlignmentLearner, variant: Variant, batches, weights, schedu
 @torch.no_grad()
 def _probabilities(learner: AlignmentLearner, gallery) -> np.ndarray:
     sides = zip(gallery.features.split(50), gallery.parse_maps.split(50), strict=True)
-    logits: list[Tensor] = [learner(features, parse_maps) for features, parse_maps in sides]
+    logits: list[Tensor] = [learner(*(part.to(device()) for part in side)).cpu() for side in sides]
     return torch.cat(logits).sigmoid().numpy()
 
 
@@ -142,10 +143,15 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=500)
     parser.add_argument("--faces", type=int, default=6000, help="augmented faces that the encoders see, for each seed")
     args = parser.parse_args()
+    if min(args.seeds, args.steps, args.faces) < 1:
+        parser.error("--seeds, --steps and --faces must be at least 1")
     train, val = (read_faces(args.data, split) for split in ("train", "val"))
-    model = FaceInsightModel.from_pretrained(args.model)
-    print(markdown(ablate(model, train, val, args.seeds, args.steps, args.faces)))
+    model = FaceInsightModel.from_pretrained(args.model).to(device())
+    print(f"torch {torch.__version__} on {device()}, {len(train)} training and {len(val)} val faces")
+    found = ablate(model, train, val, args.seeds, args.steps, args.faces)
+    print(markdown(found))
+    print(json.dumps(found))
 
 
 if __name__ == "__main__":
-    main()
+    run_with_clear_errors(main)

@@ -8,12 +8,19 @@ from collections.abc import Hashable
 from pathlib import Path
 
 from faceinsight.models.data.dataset import read_labelled
+from faceinsight.models.data.readers import Record
 from faceinsight.runtime.errors import FaceInsightError, InputError
 from faceinsight.runtime.pipeline import Face, FaceInsight
 from faceinsight.runtime.progress import ProgressBar
 
 from .phrasings import agreement, held_out
 from .replies import AGES, ASKED, contradictory, said, stated
+
+
+def require_known(faces: list[Record]) -> None:
+    """Raises InputError when no face has a label that is asked for."""
+    if all(stated(face.labels, name) is None for face in faces for name in ASKED):
+        raise InputError(f"none of the {len(faces)} faces has a label that is asked for: {', '.join(ASKED)}")
 
 
 class Tally:
@@ -29,19 +36,24 @@ class Tally:
                 pairs[wanted, told and told[name]] += 1
 
     def labels(self) -> dict[str, dict]:
-        """Name of ASKED -> {"faces", "accuracy", "balanced_accuracy" (None where only one value occurs), "confusion":
-        {wanted: {told: faces}}}. What is unclear and what failed is told None, and counts as wrong."""
+        """Name of ASKED -> {"faces" whose label is known, "accuracy" (None without any), "balanced_accuracy" (None
+        where only one value occurs), "confusion": {wanted: {told: faces}}}. What is unclear and what failed is told
+        None, and counts as wrong."""
         return {name: _scores(pairs) for name, pairs in self.pairs.items()}
 
-    def age_within(self, steps: int) -> float:
-        """Share of the faces whose age group was told to within so many groups."""
+    def age_within(self, steps: int) -> float | None:
+        """Share of the faces whose age group was told to within so many groups; None where none is known."""
         found = self.pairs["Age"]
         near = sum(
             faces
             for (wanted, told), faces in found.items()
             if told is not None and abs(AGES.index(wanted) - AGES.index(told)) <= steps
         )
-        return near / max(1, found.total())
+        return share(near, found.total())
+
+
+def share(count: int, of: int) -> float | None:
+    return count / of if of else None
 
 
 def _scores(pairs: collections.Counter[tuple[Hashable, Hashable]]) -> dict:
@@ -51,7 +63,7 @@ def _scores(pairs: collections.Counter[tuple[Hashable, Hashable]]) -> dict:
     rates = [row.get(wanted, 0) / sum(row.values()) for wanted, row in confusion.items()]
     return {
         "faces": pairs.total(),
-        "accuracy": sum(row.get(wanted, 0) for wanted, row in confusion.items()) / max(1, pairs.total()),
+        "accuracy": share(sum(row.get(wanted, 0) for wanted, row in confusion.items()), pairs.total()),
         "balanced_accuracy": sum(rates) / len(rates) if len(rates) > 1 else None,
         "confusion": {str(wanted): {str(told): n for told, n in row.items()} for wanted, row in confusion.items()},
     }
@@ -60,7 +72,7 @@ def _scores(pairs: collections.Counter[tuple[Hashable, Hashable]]) -> dict:
 def evaluate(
     model: FaceInsight, data: str | Path, split: str = "val", limit: int | None = None, phrasings: int = 0
 ) -> dict:
-    """Labels against a person's labels, answers against the model's own. data: a folder in our own form or that of a
+    """Answers against a person's labels, and against the model's own. data: a folder in our own form or that of a
     public set (see `read_labelled`).
 
     phrasings: also ask the held-out questions about this many of the faces, and see how often the verdict agrees with
@@ -71,6 +83,7 @@ def evaluate(
     answers contradict each other, "phrasings"}. Raises InputError for an unusable folder.
     """
     faces = read_labelled(data, split, limit)
+    require_known(faces)
     tally, agree, contradictions, failed = Tally(), 0, 0, 0
     perceived: list[Face] = []
     with ProgressBar("evaluate", len(faces)) as advance:
@@ -85,7 +98,7 @@ def evaluate(
             else:
                 own = {name: stated(face.labels, name) for name in ASKED}
                 answers = {name: said(name, model.ask(face, question).text) for name, question in ASKED.items()}
-                tally.add(labelled.labels, own)
+                tally.add(labelled.labels, answers)
                 agree += sum(answers[name] == own[name] for name in ASKED)
                 contradictions += contradictory(answers)
                 if len(perceived) < phrasings:
@@ -99,8 +112,8 @@ def evaluate(
         "age_exact": tally.age_within(0),
         "age_within_one_group": tally.age_within(1),
         "answers_asked": asked * len(ASKED),
-        "answers_agree": agree / max(1, asked * len(ASKED)),
-        "contradictions": contradictions / max(1, asked),
+        "answers_agree": share(agree, asked * len(ASKED)),
+        "contradictions": share(contradictions, asked),
         "phrasings": {name: agreement(model, perceived, some) for name, some in held_out().yes_no.items()}
         if perceived
         else None,
@@ -108,16 +121,10 @@ def evaluate(
 
 
 def confusion_pictures(labels: dict[str, dict], folder: str | Path) -> list[Path]:
-    """Draws each confusion matrix of `Tally.labels` to `folder/<name>.png`; rows are a person's labels.
+    """Draws each confusion matrix of `Tally.labels` to `folder/<name>.png`, rows are labels; needs matplotlib."""
+    from matplotlib.figure import Figure
 
-    Raises InputError where matplotlib is not installed.
-    """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise InputError("pictures need matplotlib: run `pip install matplotlib`") from error
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     written = []
     for name, scores in labels.items():
         rows = sorted(scores["confusion"], key=_order(name))

@@ -17,7 +17,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from transformers import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING, AutoConfig, AutoModelForImageTextToText, AutoProcessor
+from transformers import (
+    MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,
+    AutoConfig,
+    AutoModelForImageTextToText,
+    AutoProcessor,
+    GenerationConfig,
+)
 
 from faceinsight.models.data.answers import state
 from faceinsight.models.data.dataset import read_labelled
@@ -28,15 +34,14 @@ from faceinsight.runtime.pipeline import Face, FaceInsight
 from faceinsight.runtime.progress import ProgressBar
 from faceinsight.runtime.prompt import PromptTemplate
 
-from .accuracy import Tally
+from .accuracy import Tally, require_known, share
 from .replies import ASKED, contradictory, said
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
-GREEDY = {
-    "do_sample": False, "num_beams": 1, "temperature": None, "top_p": None, "top_k": None, "repetition_penalty": 1.0,
-}  # fmt: skip
-"""Over a checkpoint's own settings: the likeliest token, whatever was said before."""
-
+_KEPT = (
+    "bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_id", "suppress_tokens",
+    "begin_suppress_tokens",
+)  # fmt: skip
 _AS_GIVEN = PromptTemplate(lowercase=False, latin=False)
 _PARTS = {
     "eye_g": "eyeglasses", "l_eye": "left eye", "r_eye": "right eye", "l_brow": "left eyebrow",
@@ -76,6 +81,10 @@ class Peer:
             raise InputError(
                 f"cannot move {self.name} to device {device!r}: {_sentence(error)} Use another one or a smaller dtype"
             ) from error
+        # the likeliest token, whatever was said before: of a checkpoint's own settings only _KEPT stay
+        own = self.model.generation_config
+        kept = {name: getattr(own, name) for name in _KEPT if getattr(own, name, None) is not None}
+        self.model.generation_config = GenerationConfig(do_sample=False, **kept)
         self._control = {t.content for t in self.processor.tokenizer.added_tokens_decoder.values() if t.special}
 
     def _load(self, what: str, load: Callable):
@@ -116,8 +125,12 @@ class Peer:
         text = _AS_GIVEN.normalise(self._without_control(_AS_GIVEN.normalise(question)))
         if context:
             text = f"{self._without_control(context).strip()}\n{text}"
-        inputs = self._inputs(load_image(image), text).to(self.model.device, dtype=self.model.dtype)
-        ids = self.model.generate(**inputs, max_new_tokens=max_tokens, **GREEDY)
+        picture = load_image(image)
+        try:
+            inputs = self._inputs(picture, text).to(self.model.device, dtype=self.model.dtype)
+            ids = self.model.generate(**inputs, max_new_tokens=max_tokens)
+        except Exception as error:  # out of memory, or a processor and a model that do not fit each other
+            raise FaceInsightError(f"{self.name} could not answer: {_sentence(error)}") from error
         prompt = inputs["input_ids"]
         if torch.equal(ids[:, : prompt.shape[1]], prompt):  # decoders repeat the prompt, encoder-decoders do not
             ids = ids[:, prompt.shape[1] :]
@@ -130,10 +143,12 @@ class Peer:
 
     def _inputs(self, image: np.ndarray, text: str):
         picture = Image.fromarray(image)
-        if getattr(self.processor, "chat_template", None):
+        template = getattr(self.processor, "chat_template", None) or self.processor.tokenizer.chat_template
+        if template:
             parts = [{"type": "image", "image": picture}, {"type": "text", "text": text}]
             return self.processor.apply_chat_template(
                 [{"role": "user", "content": parts}],
+                chat_template=template,
                 add_generation_prompt=True,
                 tokenize=True,
                 return_dict=True,
@@ -187,6 +202,7 @@ def score_peer(
     Raises InputError for an unusable folder.
     """
     faces = read_labelled(data_folder, split, limit)
+    require_known(faces)
     tally, answered, times = Tally(), collections.Counter(), []
     failed, contradictions = 0, 0
     with ProgressBar("peer", len(faces)) as advance:
@@ -195,12 +211,12 @@ def score_peer(
                 image = labelled.load()
                 box = labelled.box(image.shape)
                 context = "" if model is None else knowledge_text(model.perceive(image, box))
+                told = _replies(peer, image, context, times)
             except FaceInsightError as error:
                 failed += 1
                 print(f"{labelled.name}: {error}", file=sys.stderr)
                 tally.add(labelled.labels, None)
             else:
-                told = _replies(peer, image, context, times)
                 tally.add(labelled.labels, told)
                 answered.update(name for name, value in told.items() if value is not None)
                 contradictions += contradictory(told)
@@ -214,7 +230,7 @@ def score_peer(
         "labels": {name: scores | counts[name] for name, scores in tally.labels().items()},
         "age_exact": tally.age_within(0),
         "age_within_one_group": tally.age_within(1),
-        "contradictions": contradictions / max(1, asked),
+        "contradictions": share(contradictions, asked),
         "ms_per_answer": statistics.median(times) if times else None,
     }
 

@@ -38,6 +38,7 @@ TASKS = {
 }
 """The paper's tasks -> names of ASKED. Of expressions nano knows only whether a face smiles."""
 RELATED = (
+    Rule("exactly_one", ("Female", "Male")),
     Rule("excludes", ("Female", "Male", "Mustache", "Beard")),
     Rule("excludes", ("Gray_Or_White", "Black_Hair", "Brown_Hair", "Blond_Hair", "Red_Hair")),
     Rule("implies", ("Gray_Hair", "Gray_Or_White")),
@@ -50,7 +51,7 @@ def stated(labels: Mapping[str, str | bool | None], name: str) -> str | bool | N
     """What labels say to a question of ASKED; None where they do not know."""
     if name in ("Male", "Female"):
         return None if labels.get("Gender") is None else labels["Gender"] == name.lower()
-    if name == "Gray_Hair":
+    if name == "Gray_Hair" and labels.get(name) is None:
         return None if labels.get("Hair_Color") is None else labels["Hair_Color"] in ("gray", "white")
     return labels.get(name)
 
@@ -72,9 +73,10 @@ def contradictory(told: Mapping[str, str | bool | None]) -> bool:
 def says_yes(reply: str) -> bool | None:
     """The Yes or No that a reply begins with, also behind "The answer is"; None for any other beginning."""
     reply = re.sub(r"^\W*(?:(?:the |my )?answer(?: is\b|\s*:)\W*)?", "", reply, flags=re.IGNORECASE)
-    if re.match(r"yes\s*(?:/|or|and)\s*no\b|no (?:idea|clue|way|one)\b", reply, re.IGNORECASE):
+    nothing = r"yes\s*(?:/|or|and)\s*no\b|no[\s-]+(?:idea|clue|way|one|clear|definit|certain|info|doubt)"
+    if re.match(nothing, reply, re.IGNORECASE):
         return None
-    return yes_or_no(reply)
+    return yes_or_no(re.sub(r"^(yeah|yep|nope)\b", lambda m: "no" if m[1][0] in "nN" else "yes", reply, flags=re.I))
 
 
 _TENS = {
@@ -139,7 +141,7 @@ def _digits(text: str) -> str:
 
 _COLOURS = {
     "black": "black",
-    "brown": "brown|brunette?|chestnut",
+    "brown": "brown|brunet(?:te)?|chestnut",
     "blond": "blonde?|golden|flaxen",
     "red": "red|reddish|redhead|ginger|auburn|copper",
     "gray": "gr[ae]y(?:ing|ish)?|silver|salt[ -]and[ -]pepper",

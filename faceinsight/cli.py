@@ -208,7 +208,9 @@ def calibrate(
 def train(
     out: Annotated[Path, typer.Option(help="Folder for checkpoints, logs and the model.", show_default=False)],
     recipe: Annotated[str, typer.Option(help="A shipped recipe or a .toml file.")] = "nano",
-    data: Annotated[str, typer.Option(help='Data folder with labels.csv, or "synthetic".')] = "synthetic",
+    data: Annotated[
+        str, typer.Option(help='Data folder with labels.csv, a public face set, or "synthetic".')
+    ] = "synthetic",
     config: Annotated[str, typer.Option(help="A preset (nano, edge, paper) or a config.json.")] = "nano",
     threads: Threads = None,
     cpu: Annotated[bool, typer.Option("--cpu", help="Leave the GPU alone.")] = False,
@@ -245,7 +247,9 @@ def evaluate(
     setting: Annotated[
         Setting, typer.Option(help="Of the peer: training-free puts what the bundle perceives before every question.")
     ] = Setting.plain,
-    device: Annotated[str, typer.Option("--device", help="Where the peer runs, in PyTorch's words.")] = "cpu",
+    peer_device: Annotated[
+        str | None, typer.Option(help="Where the peer runs, in PyTorch's words; cpu by default.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for result.json and pictures of the confusion.")] = None,
     threads: Threads = None,
     as_json: AsJson = False,
@@ -254,29 +258,44 @@ def evaluate(
     or that of a peer, asked the same."""
     from faceinsight.benchmarks.replies import ASKED, TASKS
 
+    report = None if out is None else _report_folder(out)
     if peer is None:
-        if setting is not Setting.plain:
-            raise _usage("--setting is about a peer; give one with --peer")
+        if setting is not Setting.plain or peer_device is not None:
+            raise _usage("--setting and --peer-device are about a peer; give one with --peer")
         from faceinsight.benchmarks.accuracy import evaluate as run
 
         result = run(_load(bundle, "cpu", threads), data, split, limit, phrasings)
     else:
+        if phrasings or (bundle and setting is Setting.plain):
+            raise _usage(
+                "--phrasings, and --bundle without --setting training-free, say nothing of a peer: leave them out"
+            )
         _needs("train", "torch", "transformers")
         from faceinsight.benchmarks.peers import Peer, score_peer
 
         knowledge = _load(bundle, "cpu", threads) if setting is Setting.training_free else None
-        result = score_peer(Peer(peer, device), data, split, limit, knowledge)
+        result = score_peer(Peer(peer, peer_device or "cpu"), data, split, limit, knowledge)
     shown = ASKED if task is None else TASKS[task.value]
     result["labels"] = {name: scores for name, scores in result["labels"].items() if name in shown}
-    if out is not None:
+    if report is not None:
         from faceinsight.benchmarks.accuracy import confusion_pictures
 
-        confusion_pictures(result["labels"], out)
-        (out / "result.json").write_text(json.dumps(result, indent=2), encoding="utf-8")
+        (report / "result.json").write_text(json.dumps(result, indent=2), encoding="utf-8")
+        confusion_pictures(result["labels"], report)
     if as_json:
         _print_json(result)
         return
     _print_scores(result, task)
+
+
+def _report_folder(out: Path) -> Path:
+    """Made before anything is scored: a long evaluation must not end in an error."""
+    _needs("train", "matplotlib", instead="leave out --out")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _usage(f"cannot write into {out}: {error.strerror}; give --out a folder") from error
+    return out
 
 
 def _print_scores(result: dict, task: Task | None) -> None:
@@ -288,11 +307,12 @@ def _print_scores(result: dict, task: Task | None) -> None:
         f"{result['faces']} faces, {result['failed']} failed", ("label", "balanced", "accuracy", "faces"), rows
     )
     if task in (None, Task.demographics):
-        print(f"age group: exact {result['age_exact']:.3f}, within one group {result['age_within_one_group']:.3f}")
-    print(f"faces whose answers contradict each other: {result['contradictions']:.2%}")
+        exact, near = (_figure(result[name]) for name in ("age_exact", "age_within_one_group"))
+        print(f"age group: exact {exact}, within one group {near}")
+    print(f"faces whose answers contradict each other: {_figure(result['contradictions'])}")
     if "answers_agree" in result:
         share, asked = result["answers_agree"], result["answers_asked"]
-        print(f"answers that agree with the model's own labels: {share:.2%} of {asked}")
+        print(f"answers that agree with the model's own labels: {_figure(share)} of {asked}")
     for name, found in (result.get("phrasings") or {}).items():
         print(
             f"held-out phrasings, {name}: {found['agree']:.2%} of {found['asked']} answers agree with the model's own "

@@ -10,9 +10,12 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoConfig
 
-from faceinsight.runtime.errors import InputError
+from faceinsight.runtime.errors import InputError, reason
 
 from .config import BackboneConfig
+
+_NOT_OURS = ("model_type", "dtype", "torch_dtype")
+"""Of a Hugging Face config: said elsewhere, or of the file that the weights came from (ours are float32)."""
 
 
 def build(auto_class, config: BackboneConfig, weights: bool) -> nn.Module:
@@ -21,10 +24,10 @@ def build(auto_class, config: BackboneConfig, weights: bool) -> nn.Module:
     weights: load those of `config.name` (a local directory or a hub id); False builds the architecture alone,
     because the weights come from our own checkpoint. Raises InputError when they cannot be had.
     """
-    if config.name and weights:
-        with _loading(config.name):
+    with _loading(config.name or f"of type {config.model_type}"):
+        if config.name and weights:
             return auto_class.from_pretrained(config.name, dtype=torch.float32)
-    return auto_class.from_config(AutoConfig.for_model(config.model_type, **config.config))
+        return auto_class.from_config(AutoConfig.for_model(config.model_type, **config.config), dtype=torch.float32)
 
 
 @contextlib.contextmanager
@@ -33,9 +36,9 @@ def _loading(name: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        reason = str(error).strip().splitlines()[0]
         raise InputError(
-            f"the backbone {name} cannot be loaded ({reason}); give a model directory or a hub id that can be reached"
+            f"the backbone {name} cannot be loaded ({reason(error)}); give a model directory or a hub id that can be "
+            "reached, and settings that it knows"
         ) from error
 
 
@@ -45,7 +48,7 @@ def resolve(config: BackboneConfig) -> BackboneConfig:
         return config
     with _loading(config.name):
         found = AutoConfig.from_pretrained(config.name)
-    written = {key: value for key, value in found.to_diff_dict().items() if key != "model_type"}
+    written = {key: value for key, value in found.to_diff_dict().items() if key not in _NOT_OURS}
     return dataclasses.replace(config, model_type=found.model_type, config=written)
 
 

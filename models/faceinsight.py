@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from faceinsight.runtime.errors import InputError
+from faceinsight.runtime.labels import NAMES
 
 from .attributes import AttributeHead
 from .backbone import resolve
@@ -55,6 +56,28 @@ class Fusion(nn.Module):
         return tokens, self.head(features, parts).sigmoid()
 
 
+def check_sizes(config: FaceInsightConfig) -> None:
+    """Raises InputError for numbers that do not fit each other."""
+    segmentation, sizes = config.segmentation, config.sizes
+    if not all(type(size) is int and size > 0 for size in sizes.values()):
+        raise InputError(f"the crops' sides must be positive whole numbers of pixels, not {sizes}")
+    cells = segmentation.size // max(1, segmentation.cell)
+    if not cells or cells % segmentation.patch:
+        raise InputError(
+            f"segmentation.size / segmentation.cell is {cells}; it must be a multiple of segmentation.patch, which is "
+            f"{segmentation.patch}"
+        )
+    if config.parser.size % cells:
+        raise InputError(
+            f"parser.size is {config.parser.size}; it must be a multiple of segmentation.size / segmentation.cell, "
+            f"which is {cells}"
+        )
+    if len(config.attributes.prompts) != len(NAMES):
+        raise InputError(
+            f"attributes.prompts has {len(config.attributes.prompts)} texts; there are {len(NAMES)} labels"
+        )
+
+
 class FaceInsightModel(nn.Module):
     """The PyTorch model. `tokenizer_json` is the tokenizer's file content, kept with the weights."""
 
@@ -67,6 +90,7 @@ class FaceInsightModel(nn.Module):
         self.config = dataclasses.replace(
             config, parser=resolve(config.parser), vision=resolve(config.vision), language=resolve(config.language)
         )
+        check_sizes(config)
         self.refiner = BoxRefiner(config.refiner)
         self.parser = FaceParser(config.parser, weights)
         self.vision = VisionEncoder(config.vision, weights, config.mirrored)
@@ -75,11 +99,6 @@ class FaceInsightModel(nn.Module):
             raise InputError(
                 f"attributes.text_width is {config.attributes.text_width}; the language model's width is "
                 f"{self.language.width}, and both must be the same"
-            )
-        if config.parser.size % (config.segmentation.size // config.segmentation.cell):
-            raise InputError(
-                f"parser.size is {config.parser.size}; it must be a multiple of segmentation.size / segmentation.cell, "
-                f"which is {config.segmentation.size // config.segmentation.cell}"
             )
         self.fusion = Fusion(config, self.vision.width, self.language.width)
         self.tokenizer_json = ""

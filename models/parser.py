@@ -7,6 +7,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import AutoModelForSemanticSegmentation
 
+from faceinsight.runtime.errors import InputError
+from faceinsight.runtime.labels import PARSE_CLASSES
+
 from .backbone import Normalize, build
 from .config import BackboneConfig
 
@@ -18,6 +21,11 @@ class FaceParser(nn.Module):
         super().__init__()
         self.normalize = Normalize(config.mean, config.std)
         self.backbone = build(AutoModelForSemanticSegmentation, config, weights)
+        if self.backbone.config.num_labels != len(PARSE_CLASSES):
+            raise InputError(
+                f"the parser has {self.backbone.config.num_labels} classes; it must have CelebAMask-HQ's "
+                f"{len(PARSE_CLASSES)}, in its order"
+            )
 
     def logits(self, pixels: Tensor) -> Tensor:
         """pixels: [B, S, S, 3] uint8 RGB. Returns [B, 19, S, S] float32."""

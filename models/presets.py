@@ -15,6 +15,7 @@ _PARSER = BackboneConfig("segformer", name="jonathandinu/face-parsing", size=512
 # 32 x 32 cells of 16 pixels, 64 tokens
 _SEGMENTATION = SegmentationConfig(size=512, cell=16, patch=4, hidden=192, layers=4, heads=4)
 
+# reading and answer are parted by a token that the language models know: adapters could not teach them a new one
 EDGE = FaceInsightConfig(
     parser=_PARSER,
     vision=BackboneConfig(
@@ -33,7 +34,7 @@ EDGE = FaceInsightConfig(
         question="{question}<|im_end|>\n<|im_start|>assistant\n",
         lowercase=False,
         latin=False,
-        answer="<a>",
+        answer="Ċ",  # a new line, in the spelling of byte-level vocabularies
         stop="<|im_end|>",
     ),
     context=1024,
@@ -57,7 +58,7 @@ PAPER = FaceInsightConfig(
         question="{question} ASSISTANT:",
         lowercase=False,
         latin=False,
-        answer="<a>",
+        answer="<0x0A>",  # a new line
         stop="</s>",
     ),
     context=1024,

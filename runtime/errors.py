@@ -19,3 +19,8 @@ class NoFaceError(InputError):
 
 class BundleError(FaceInsightError):
     """The bundle is missing, damaged, of another format version, or made for another engine or device."""
+
+
+def reason(error: Exception) -> str:
+    """The first line of what a library says, for a message of one line."""
+    return next(iter(str(error).strip().splitlines()), "") or type(error).__name__

@@ -44,6 +44,11 @@ class PromptTemplate:
     answer: str = "<a>"
     stop: str = "<eos>"
 
+    def __post_init__(self) -> None:
+        for text, slots in ((self.prefix, ("{visual}", "{facts}")), (self.question, ("{question}",))):
+            if any(text.count(slot) != 1 for slot in slots):
+                raise ValueError(f"the prompt {text!r} must contain {' and '.join(slots)} once")
+
     def special_tokens(self) -> list[str]:
         """Every token that stands between < and > in the template, and what ends reading and answer."""
         found = re.findall(r"<[^<> ]+>", self.prefix + self.question)

@@ -29,10 +29,12 @@ from faceinsight.runtime.errors import InputError
 
 LAYERS = {"num_hidden_layers": 2, "num_attention_heads": 2}
 # wide enough for products that pay in INT8
+CORPUS = [f"{a}{b} {b}{a}" for a in ("smil", "beard", "hair", "glass", "wear") for b in ("ing", "ed", "less", "es")]
 TOWER = LAYERS | {"hidden_size": 64, "intermediate_size": 64, "image_size": 32, "patch_size": 8}
 TEXT = LAYERS | {"hidden_size": 16, "intermediate_size": 16, "vocab_size": 64, "max_position_embeddings": 16}
+WORDS = 310
 DECODER = LAYERS | {
-    "hidden_size": 32, "intermediate_size": 32, "num_key_value_heads": 1, "head_dim": 16, "vocab_size": 320,
+    "hidden_size": 32, "intermediate_size": 32, "num_key_value_heads": 1, "head_dim": 16, "vocab_size": WORDS,
     "max_position_embeddings": 512,
 }  # fmt: skip
 PARSER = {
@@ -54,15 +56,47 @@ FAMILIES = {
 
 
 def save_tokenizer(directory, special: list[str]) -> None:
-    """A tokenizer as a language model's directory has it; it does not know the tokens that a template adds."""
+    """A tokenizer as a language model's directory has it, of WORDS tokens."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=310, special_tokens=special, initial_alphabet=pre_tokenizers.ByteLevel.alphabet()
+        vocab_size=WORDS, special_tokens=special, initial_alphabet=pre_tokenizers.ByteLevel.alphabet()
     )
-    tokenizer.train_from_iterator(["is the person smiling", "yes no beard glasses hair"], trainer)
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=special[0]).save_pretrained(directory)
+    tokenizer.train_from_iterator(["is the person smiling", "yes no beard glasses hair"] * 9 + CORPUS, trainer)
+    assert tokenizer.get_vocab_size() == WORDS
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=special[-1]).save_pretrained(directory)
+
+
+def save_backbones(folder, vision: str, language: str, special: list[str]) -> None:
+    """A parser, a tower with its text side in half precision, as hubs have them, and a language model."""
+    torch.manual_seed(0)
+    kinds = {"parser": ("segformer", PARSER), "vision": (vision, VISION[vision]), "language": (language, DECODER)}
+    classes = {"parser": AutoModelForSemanticSegmentation, "vision": AutoModel, "language": AutoModelForCausalLM}
+    for part, (kind, values) in kinds.items():
+        dtype = torch.float32 if part == "parser" else torch.bfloat16
+        classes[part].from_config(AutoConfig.for_model(kind, **values), dtype=dtype).save_pretrained(folder / part)
+    save_tokenizer(folder / "language", special)
+
+
+def tiny(base, folder):
+    """The preset with the small backbones in place of its own."""
+    sizes = {"parser": 64, "vision": 32, "language": 0}
+    parts = {p: dataclasses.replace(getattr(base, p), name=str(folder / p), size=size) for p, size in sizes.items()}
+    return dataclasses.replace(
+        base,
+        **parts,
+        segmentation=SegmentationConfig(size=64, cell=8, patch=4, hidden=32, layers=1, heads=2),
+        attributes=AttributeConfig(width=16, text_width=32, depth=2),
+        context=640,
+    )
+
+
+def recipe(folder, tuning: str) -> Recipe:
+    stages = {"refiner": "", "alignment": "faces = 50\nlogic = 1.0", "instruct": f"faces = 50\ntokens = 400\n{tuning}"}
+    text = "".join(f"[stage.{n}]\nsteps = 2\nbatch = 2\nwarmup = 1\n{own}\n" for n, own in stages.items())
+    (folder / "recipe.toml").write_text(text)
+    return Recipe.load(folder / "recipe.toml")
 
 
 @pytest.fixture(scope="module", params=FAMILIES)
@@ -70,25 +104,11 @@ def trained(request, tmp_path_factory):
     """(folder of the run, config that names the directories)."""
     base, vision, language, tuning = FAMILIES[request.param]
     folder = tmp_path_factory.mktemp(request.param)
-    torch.manual_seed(0)
-    kinds = {"parser": ("segformer", PARSER), "vision": (vision, VISION[vision]), "language": (language, DECODER)}
-    classes = {"parser": AutoModelForSemanticSegmentation, "vision": AutoModel, "language": AutoModelForCausalLM}
-    for part, (kind, values) in kinds.items():
-        classes[part].from_config(AutoConfig.for_model(kind, **values)).save_pretrained(folder / part)
-    save_tokenizer(folder / "language", [base.prompt.stop])
-    sizes = {"parser": 64, "vision": 32, "language": 0}
-    parts = {p: dataclasses.replace(getattr(base, p), name=str(folder / p), size=size) for p, size in sizes.items()}
-    config = dataclasses.replace(
-        base,
-        **parts,
-        segmentation=SegmentationConfig(size=64, cell=8, patch=4, hidden=32, layers=1, heads=2),
-        attributes=AttributeConfig(width=16, text_width=32, depth=2),
-        context=640,
-    )
-    stages = {"refiner": "", "alignment": "faces = 50\nlogic = 1.0", "instruct": f"faces = 50\ntokens = 400\n{tuning}"}
-    recipe = "".join(f"[stage.{n}]\nsteps = 2\nbatch = 2\nwarmup = 1\n{own}\n" for n, own in stages.items())
-    (folder / "recipe.toml").write_text(recipe)
-    train(Recipe.load(folder / "recipe.toml"), config, "synthetic", folder / "run", 1)
+    # a new line, as byte-level vocabularies spell it, is in their alphabet; Qwen's tokenizer class adds an end of text
+    special = ["<|endoftext|>", *(token for token in base.prompt.special_tokens() if token != "Ċ")]
+    save_backbones(folder, vision, language, special)
+    config = tiny(base, folder)
+    train(recipe(folder, tuning), config, "synthetic", folder / "run", 1)
     return folder, config
 
 
@@ -99,8 +119,8 @@ def test_encoders_keep_their_weights_and_the_rest_learns(trained):
     for part in ("parser", "vision"):
         for name, value in getattr(begun, part).state_dict().items():
             assert torch.equal(getattr(model, part).state_dict()[name], value), (part, name)
-    rows = begun.language.vocab_size
-    assert model.language.vocab_size >= rows
+    assert model.language.vocab_size == WORDS
+    assert {p.dtype for p in model.parameters()} == {torch.float32}
     assert not torch.equal(model.fusion.vision_projector.up.weight, begun.fusion.vision_projector.up.weight)
     assert model.fusion.head.text.matrix.count_nonzero() > len(config.attributes.prompts)
     # a checkpoint needs none of the directories that it was made of
@@ -113,8 +133,22 @@ def test_every_part_of_the_prompt_is_one_token_of_the_models_own_tokenizer(train
     tokenizer = Tokenizer.from_file(str(folder / "run" / "model" / "tokenizer.json"))
     own = Tokenizer.from_file(str(folder / "language" / "tokenizer.json"))
     for token in config.prompt.special_tokens():
-        assert len(tokenizer.encode(token, add_special_tokens=False).ids) == 1
+        assert tokenizer.token_to_id(token) is not None
     assert tokenizer.encode("is the person smiling").ids == own.encode("is the person smiling").ids
+
+
+def test_a_token_that_the_language_model_does_not_know_gets_a_row(tmp_path):
+    save_backbones(tmp_path, "dinov2", "qwen2", ["<|endoftext|>", EDGE.prompt.stop])
+    config = dataclasses.replace(tiny(EDGE, tmp_path), prompt=dataclasses.replace(EDGE.prompt, answer="<a>"))
+    with pytest.raises(InputError, match=r"does not know .*<a>; adapters and projectors cannot teach it"):
+        train(recipe(tmp_path, "lora = 2"), config, "synthetic", tmp_path / "run", 1)
+    added = len({"<|im_start|>", "<a>"})
+    model = FaceInsightModel.from_pretrained(
+        train(recipe(tmp_path, "lora = 0"), config, "synthetic", tmp_path / "all", 1)
+    )
+    assert model.language.vocab_size == WORDS + added == model.config.language.config["vocab_size"]
+    logits = model.language(torch.tensor([[5, WORDS + added - 1]]), torch.zeros(1, 1, 32))
+    assert logits.shape[-1] == WORDS + added and logits.isfinite().all()
 
 
 @pytest.mark.parametrize("precision", ["fp32", "int8"])

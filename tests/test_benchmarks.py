@@ -8,12 +8,16 @@ import numpy as np
 import pytest
 import torch
 
-from faceinsight.benchmarks.ablation import VARIANTS, ablate, markdown, score
+from faceinsight.benchmarks.ablation import VARIANTS, _learner, _train, ablate, markdown, score
 from faceinsight.benchmarks.latency import bench
 from faceinsight.build_engines.build import model_directory
+from faceinsight.models.correlation import CorrelationConstraint
 from faceinsight.models.data.portraits import Portraits, targets
 from faceinsight.models.data.synthetic import generate
 from faceinsight.models.faceinsight import FaceInsightModel
+from faceinsight.models.training.gallery import Gallery
+from faceinsight.models.training.stages import label_weights
+from faceinsight.models.training.trainer import Schedule
 from faceinsight.runtime.labels import NAMES
 
 
@@ -88,3 +92,33 @@ def test_every_variant_of_the_ablation_is_trained_and_scored():
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     lines = markdown(found).splitlines()
     assert len(lines) == 2 + len(VARIANTS) and len({line.count("|") for line in lines}) == 1
+
+
+def test_a_variant_leaves_out_what_its_name_says():
+    model = FaceInsightModel.from_pretrained(model_directory(None))
+    samples = [generate(seed).labels for seed in range(50)]
+    for variant in VARIANTS.values():
+        learner = _learner(model, variant, targets(samples), seed=0)
+        assert (learner.segmentation is not None) == variant.segmentation
+        assert isinstance(learner.head.text, CorrelationConstraint) == variant.correlation
+        if variant.correlation:
+            assert learner.head.text.matrix.count_nonzero() > len(NAMES)
+
+
+def test_the_logic_loss_is_part_of_the_variants_that_have_it(monkeypatch):
+    model = FaceInsightModel.from_pretrained(model_directory(None))
+    samples = targets([generate(seed).labels for seed in range(8)])
+    features = torch.zeros(8, 16, model.vision.width).half()
+    gallery = Gallery(features, torch.zeros(8, 160, 160).byte(), torch.tensor(samples))
+    seen = []
+
+    def spy(logits):
+        seen.append(1)
+        return logits.sum() * 0
+
+    monkeypatch.setattr("faceinsight.models.training.stages.logic_loss", spy)
+    for variant in VARIANTS.values():
+        seen.clear()
+        learner = _learner(model, variant, samples, seed=0)
+        _train(learner, variant, gallery.batches(4, 0), label_weights(samples), Schedule(2, warmup=1))
+        assert len(seen) == 2 * variant.logic

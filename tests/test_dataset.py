@@ -6,9 +6,11 @@ import cv2
 import numpy as np
 import pytest
 
+from faceinsight.benchmarks.accuracy import evaluate
+from faceinsight.benchmarks.replies import stated
 from faceinsight.models.data.augment import NOMINAL_SIDE
 from faceinsight.models.data.canonical import CELEBA_ATTRIBUTES
-from faceinsight.models.data.dataset import SIDE, RecordFaces, read_faces
+from faceinsight.models.data.dataset import SIDE, RecordFaces, read_faces, read_labelled
 from faceinsight.models.data.readers import Record, Records, Skipped
 from faceinsight.models.data.synthetic import generate
 from faceinsight.models.presets import preset
@@ -82,15 +84,19 @@ def test_masks_go_with_their_images(tmp_path):
     np.testing.assert_allclose(skin, sample.image[sample.parse_map == 1].mean(0), atol=12)
 
 
+def save_emotions(folder, emotions: list[int]) -> None:
+    """RAF-DB's form: 100x100 images and a number for each emotion."""
+    (folder / "EmoLabel").mkdir(parents=True)
+    (folder / "Image" / "aligned").mkdir(parents=True)
+    lines = [f"train_{i:05d}.jpg {emotion}\n" for i, emotion in enumerate(emotions)]
+    (folder / "EmoLabel" / "list_patition_label.txt").write_text("".join(lines))
+    for i in range(len(emotions)):
+        picture = folder / "Image" / "aligned" / f"train_{i:05d}_aligned.jpg"
+        cv2.imwrite(str(picture), np.zeros((100, 100, 3), np.uint8))
+
+
 def test_a_set_without_a_val_split_lends_a_tenth_of_train(tmp_path):
-    (tmp_path / "EmoLabel").mkdir()
-    (tmp_path / "Image" / "aligned").mkdir(parents=True)
-    names = [f"train_{i:05d}" for i in range(60)]
-    (tmp_path / "EmoLabel" / "list_patition_label.txt").write_text(
-        "".join(f"{n}.jpg {1 + i % 7}\n" for i, n in enumerate(names))
-    )
-    for name in names:
-        cv2.imwrite(str(tmp_path / "Image" / "aligned" / f"{name}_aligned.jpg"), np.zeros((100, 100, 3), np.uint8))
+    save_emotions(tmp_path, [1 + i % 7 for i in range(60)])
     parts = [{record.name for record in read_faces(tmp_path, split).records} for split in ("train", "val")]
     assert not parts[0] & parts[1] and len(parts[0] | parts[1]) == 60
     assert 0 < len(parts[1]) < 20
@@ -110,3 +116,44 @@ def test_a_public_set_trains(celeba, tmp_path):
     recipe.write_text("[stage.refiner]\nsteps = 1\nbatch = 2\n[stage.vision]\nsteps = 2\nbatch = 4\nlogic = 1.0\n")
     directory = train(Recipe.load(recipe), preset("nano"), celeba, tmp_path / "run", 1)
     assert (directory / "model.safetensors").is_file()
+
+
+def test_a_public_set_is_evaluated_on_what_it_tells(celeba, model):
+    found = evaluate(model, celeba, "train")
+    assert (found["faces"], found["failed"]) == (8, 0)
+    assert found["labels"]["Male"]["faces"] == 8 and found["labels"]["Teeth_Visible"]["faces"] == 0
+    assert found["labels"]["Age"]["accuracy"] is None and found["age_exact"] is None
+    assert found["answers_agree"] == 1 and found["contradictions"] == 0
+
+
+def test_celebas_gray_is_gray_or_white(tmp_path):
+    labels = {"Hair_Color": "gray", "Gender": "male"}
+    records = Records("CelebA", (Record("a", tmp_path / "a.jpg", labels),), Skipped())
+    target = dict(zip(NAMES, RecordFaces(records).targets[0], strict=True))
+    assert target["Gray_Hair"] == 1 and target["Black_Hair"] == 0 and np.isnan(target["White_Hair"])
+
+
+@pytest.mark.parametrize(("emotion", "smiles"), [(4, True), (7, False), (5, False), (1, None)])
+def test_a_happy_face_smiles(tmp_path, emotion, smiles):
+    save_emotions(tmp_path, [emotion] * 60)
+    train_faces = [*read_labelled(tmp_path, "train"), *read_labelled(tmp_path, "val")]
+    assert len(train_faces) == 60 and {stated(face.labels, "Smiling") for face in train_faces} == {smiles}
+
+
+def test_a_limit_takes_faces_from_all_of_a_set(tmp_path):
+    save_emotions(tmp_path, [1 + i % 7 for i in range(60)])
+    every = [face.name for face in read_labelled(tmp_path, "train")]
+    some = [face.name for face in read_labelled(tmp_path, "train", 6)]
+    assert len(some) == 6 and every.index(some[-1]) > 0.7 * len(every)
+
+
+def test_what_cannot_be_used_is_refused(celeba, tmp_path, model):
+    for read in (read_faces, read_labelled):
+        with pytest.raises(InputError, match="unknown split 'tset'; use train, val, test"):
+            read(celeba, "tset")
+    folder = tmp_path / "emotions"
+    save_emotions(folder, [1] * 60)  # surprise: nothing that the model knows
+    with pytest.raises(InputError, match="none of the labels that the model knows"):
+        read_faces(folder, "train")
+    with pytest.raises(InputError, match="has a label that is asked for"):
+        evaluate(model, folder, "train")

@@ -435,7 +435,7 @@ def test_errors_are_counted_by_hand(folder):
     assert scores["Gray_Hair"]["accuracy"] == 0.5 and scores["Hair_Color"]["accuracy"] == 0.5
     assert scores["Age"]["accuracy"] == found["age_exact"] == 0
     assert found["age_within_one_group"] == 1 / 3  # 65+ for 50-64; 50-64 for 0-34 is two off, no reply is wrong
-    assert found["contradictions"] == 0
+    assert found["contradictions"] == 1 / 3  # the third is neither a man nor a woman
 
 
 def test_a_peer_that_refuses_is_wrong_but_never_contradictory(folder):
@@ -460,6 +460,7 @@ def test_contradictory_faces_are_counted_once(folder):
         (True, {"Male": "No", "Mustache": "Yes"}),
         (True, {"Male": "Hm", "Female": "Yes", "Beard": "Yes"}),
         (True, {"Male": "Yes", "Female": "Yes"}),
+        (True, {"Male": "No", "Female": "No"}),
         (True, {"Wearing_Hat": "Yes", "Receding_Hairline": "Yes"}),
         (True, {"Gray_Hair": "Yes", "Hair_Color": "brown"}),
         (True, {"Gray_Hair": "No", "Hair_Color": "silver"}),

@@ -216,6 +216,13 @@ def test_ranges_are_extremes_or_clipped(graphs):
         quantize_w8a8(graphs["vision"], {"Conv_1": (0.0, 1.0)})
 
 
+def test_a_graph_too_small_for_int8_needs_no_ranges():
+    value = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["n", 4]) for name in ("x", "y")]
+    node = onnx.helper.make_node("Relu", ["x"], ["y"])
+    graph = onnx.helper.make_model(onnx.helper.make_graph([node], "small", value[:1], value[1:]))
+    assert activation_ranges(graph, [{"x": np.ones((2, 4), np.float32)}]) == {}
+
+
 def test_ranges_file_round_trip(tmp_path):
     ranges = {"vision": {"Relu_5": (0.0, 1.25)}, "parser": {"Conv_4": (-0.1, 1 / 3)}}
     metadata = {"model_sha256": "ab" * 32, "images": 12, "percentile": 99.99}

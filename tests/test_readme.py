@@ -59,7 +59,11 @@ def test_commands(command, folder):
     assert done.stdout.strip()
 
 
-@pytest.mark.parametrize("command", [line for line in commands("faceinsight") if line not in QUICK])
+LONG = [line for line in commands("faceinsight") if line not in QUICK]
+LONG += [line.split(" -m ")[1] for line in commands("accelerate")]
+
+
+@pytest.mark.parametrize("command", LONG)
 def test_long_commands_are_spelled_right(command):
     """Parsed and validated as given; --help keeps them from running."""
     words = shlex.split(command)
@@ -72,6 +76,13 @@ def test_long_commands_are_spelled_right(command):
     verb = tool.commands[words[1]]
     context = verb.make_context(words[1], words[2:])
     assert context.params and CliRunner().invoke(tool, [words[1], "--help"]).exit_code == 0
+
+
+@pytest.mark.parametrize("command", commands("python"))
+def test_modules_take_the_options_that_they_are_given(command):
+    words = shlex.split(command)[1:]
+    done = subprocess.run([sys.executable, *words[:2], "--help"], capture_output=True, text=True)
+    assert done.returncode == 0 and all(word in done.stdout for word in words[2:] if word.startswith("--"))
 
 
 def test_make_targets_exist():

@@ -188,7 +188,7 @@ from faceinsight.models.training.trainer import Schedule, fit
 
 state = PartialState(cpu=True)
 torch.manual_seed(state.process_index)  # each process starts with weights of its own
-net = nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 1))
+net = nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Dropout(0.3), nn.Linear(8, 1))
 accumulate, out = int(sys.argv[1]), Path(sys.argv[2])
 
 def batch(number):
@@ -245,7 +245,7 @@ def test_the_best_weights_are_kept_beside_the_last(tmp_path):
     schedule = dataclasses.replace(SCHEDULE, steps=9, validate_every=3)
     toy(tmp_path, schedule=schedule, validate=lambda: {"accuracy": next(scores), "other": 1.0})
     best, last = (torch.load(tmp_path / f"toy.{name}.pt", weights_only=True) for name in ("best", "last"))
-    assert (best["step"], best["metric"], last["step"]) == (6, 0.9, 9)
+    assert (best["step"], best["accuracy"], last["step"]) == (6, 0.9, 9)
     assert not torch.equal(best["average"]["0.weight"], last["average"]["0.weight"])
     # of a loss the least is the best, also after a resume
     losses = iter([0.5, 0.3, 0.4])

@@ -22,6 +22,9 @@ CELEBA_ATTRIBUTES = (
 CELEBA_HAIR = {name: value for value, name in GROUPS["Hair_Color"].items() if name in CELEBA_ATTRIBUTES}
 """CelebA attribute -> our Hair_Color. CelebA has no white hair (its Gray_Hair covers it) and no red hair."""
 
+CELEBA_SETS = ("CelebA", "CelebAMask-HQ", "LFWA")
+"""Names of the sets with CelebA's attributes."""
+
 CELEBA_FLAGS = tuple(name for name in CELEBA_ATTRIBUTES if name not in {"Male", "No_Beard", *CELEBA_HAIR})
 """CelebA attributes that are canonical flags as they are."""
 

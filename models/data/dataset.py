@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import sys
 from pathlib import Path
@@ -11,10 +12,11 @@ import numpy as np
 from faceinsight.runtime.detect import CascadeDetector
 from faceinsight.runtime.errors import InputError
 from faceinsight.runtime.image import crop_matrix, warp
-from faceinsight.runtime.labels import IGNORE, LABELS
+from faceinsight.runtime.labels import IGNORE, LABELS, NAMES
 
 from .augment import NOMINAL_SIDE
-from .portraits import Portraits, read_portraits, read_rows, row_labels, targets
+from .canonical import CELEBA_SETS
+from .portraits import SPLITS, Portraits, read_portraits, read_rows, row_labels, targets
 from .readers import Record, Records, find_reader
 from .readers.records import hashed_split
 
@@ -31,8 +33,13 @@ class RecordFaces:
 
     def __init__(self, records: Records):
         self.records = records.records
-        known = [{label: record.labels.get(label) for label in LABELS} for record in self.records]
-        self.targets = targets(known)
+        self.masked = any(record.parts for record in self.records)
+        self.targets = targets([_ours(record.labels) for record in self.records])
+        if records.source in CELEBA_SETS:
+            gray, white = (NAMES.index(name) for name in ("Gray_Hair", "White_Hair"))
+            self.targets[self.targets[:, gray] == 1, white] = np.nan
+        if np.isnan(self.targets).all():
+            raise InputError(f"{records.source} has none of the labels that the model knows: {', '.join(LABELS)}")
         self.skipped = {reason: f"{count}, first {records.skipped.names[reason][0]}"
                         for reason, count in records.skipped.counts.items()}  # fmt: skip
         self._unreadable: set[int] = set()
@@ -53,6 +60,18 @@ class RecordFaces:
                 self._unreadable.add(at)
                 print(f"skipped {self.records[at].name}: {error}", file=sys.stderr)
         raise InputError("none of the images of this set can be read; look at the first lines above")
+
+
+def _ours(labels: dict) -> dict:
+    """A record's labels as far as the model knows them. A happy face smiles; surprise and contempt may or may not."""
+    smiling = {"happy": True, "neutral": False, "sad": False, "fear": False, "disgust": False, "anger": False}
+    return {"Smiling": smiling.get(labels.get("Expression"))} | labels
+
+
+def _evaluated(source: str, labels: dict) -> dict:
+    """Where gray covers white hair, the colour is one of the two."""
+    gray = source in CELEBA_SETS and labels.get("Hair_Color") == "gray"
+    return labels | {"Hair_Color": None, "Gray_Hair": True} if gray else labels
 
 
 def training_image(record: Record) -> tuple[np.ndarray, np.ndarray]:
@@ -88,13 +107,20 @@ def read_faces(directory: str | Path, split: str) -> Portraits | RecordFaces:
 
 
 def read_labelled(directory: str | Path, split: str, limit: int | None = None) -> list[Record]:
-    """The faces of one split as `read_faces` knows them, with all their labels; no image is read. limit: the most.
+    """The faces of one split as `read_faces` knows them, with all their labels; no image is read.
+
+    limit: the most; of a public set they are spread evenly over it.
 
     Raises InputError as `read_faces` does.
     """
     directory = Path(directory)
     if not (directory / "labels.csv").is_file():
-        return list(_read_records(directory, split).records[:limit])
+        found = _read_records(directory, split)
+        if found.skipped:
+            print(f"left out: {found.skipped}", file=sys.stderr)
+        count = min(len(found), limit or len(found))
+        chosen = [found.records[position * len(found) // count] for position in range(count)]
+        return [dataclasses.replace(record, labels=_evaluated(found.source, _ours(record.labels))) for record in chosen]
     records = []
     for row in read_rows(directory, split, limit):
         known = {label: value for label, value in row_labels(row).items() if value is not None}
@@ -103,6 +129,8 @@ def read_labelled(directory: str | Path, split: str, limit: int | None = None) -
 
 
 def _read_records(directory: Path, split: str) -> Records:
+    if split not in SPLITS:
+        raise InputError(f"unknown split {split!r}; use {', '.join(SPLITS)}")
     reader = find_reader(directory)
     if "val" in reader.splits or split == "test":
         return reader.read(directory, split)

@@ -13,8 +13,10 @@ from faceinsight.runtime.errors import InputError
 from faceinsight.runtime.image import load_image
 from faceinsight.runtime.labels import FLAGS, GROUPS, IGNORE, NAMES, PARSE_CLASSES, assignment_from_labels
 
+SPLITS = ("train", "val", "test")
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, eq=False)
 class Portraits:
     """Labelled faces in memory.
 
@@ -31,6 +33,11 @@ class Portraits:
 
     def __len__(self) -> int:
         return len(self.images)
+
+    @property
+    def masked(self) -> bool:
+        """Whether there are parse maps."""
+        return any((mask != IGNORE).any() for mask in self.masks[:100])
 
     def face(self, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Image (HxWx3 uint8 RGB), parse map (HxW uint8) and targets ([L] float32) of one face."""
@@ -74,9 +81,15 @@ def read_rows(directory: str | Path, split: str, limit: int | None = None) -> li
             missing = {"file", "split"} - set(reader.fieldnames or ())
             if missing:
                 raise InputError(f"{table} has no column {' and '.join(sorted(missing))}")
-            rows = [row for row in reader if row["split"] == split][:limit]
+            every = list(reader)
+            rows = [row for row in every if row["split"] == split][:limit]
     except (UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{table} is not a CSV file in UTF-8: {error}") from error
+    for number, row in enumerate(every, 2):
+        if not row["file"]:
+            raise InputError(f"{table}, line {number}: the row names no file")
+        if row["split"] not in SPLITS:
+            raise InputError(f"{table}, line {number}: split is {row['split']!r}; use {', '.join(SPLITS)}")
     if not rows:
         raise InputError(f"{table} has no row in split {split!r}")
     for row in rows:

@@ -51,6 +51,9 @@ WRITTEN_SHARE = 0.7
 MOST_WORDS = 50
 """Of a question with what is said around it."""
 
+OWN_SHARE = 0.05
+"""Of the questions that are about the asker, whose picture it is then."""
+
 BEFORE_SHARE, AFTER_SHARE = 0.15, 0.07
 """Of all questions, the share that comes with a sentence before it, and the share with one after it."""
 
@@ -154,7 +157,9 @@ def _clause(form: str, subject: _Subject, **more: str) -> _Clause:
     """Fills a form; makes the auxiliary agree with a plural subject."""
     aux, who, rest = (subject.fill(part, **more).strip() for part in form.split("|"))
     owner_of = rest if who == "there" else who
-    if _plural(owner_of):
+    if who == "I":
+        aux = {"is": "am", "does": "do", "has": "have"}.get(aux, aux)
+    elif _plural(owner_of):
         aux = {"is": "are", "does": "do", "has": "have"}.get(aux, aux)
     return _Clause(aux, who, rest)
 
@@ -287,12 +292,16 @@ def _written_question(table: list[str], gender: str | None, rng: random.Random, 
     text = text if re.match(r"I\b|[A-Z]{2}", text) else text[0].lower() + text[1:]
     subject = _subject(rng, gender)
     first, mention, rest = re.split(r"(\{s\}|\{owner\}|\{o\}|$)", text, maxsplit=1)
-    pronoun, possessive, objective = next(forms for forms in _PRONOUNS.values() if forms[1] == subject.p)
+    known = (*_PRONOUNS.values(), ("I", "my", "me"))
+    pronoun, possessive, objective = next(forms for forms in known if forms[1] == subject.p)
     later = _Subject(pronoun, possessive, possessive, objective)
     text = subject.fill(first + mention, **words) + later.fill(rest, **words)
     for singular, plural in _AGREEMENT.items():
         text = re.sub(rf"\b{singular} they\b", f"{plural} they", text)
         text = re.sub(rf"\bthey {singular}\b", f"they {plural}", text)
+        own = {"is": "am", "isn't": "am not", "was": "was"}.get(singular, plural)
+        text = re.sub(rf"\b{singular} I\b", f"{own} I".replace("am not I", "am I not"), text)
+        text = re.sub(rf"\bI {singular}\b", f"I {own}", text)
     return text
 
 
@@ -338,6 +347,7 @@ def _about_something_else(rng: random.Random) -> str:
 def _from_table(table: tuple[str, ...], labels: Mapping, rng: random.Random) -> str:
     subject = _subject(rng, labels["Gender"])
     text = subject.fill(_expand(rng.choice(table), rng))
+    text = re.sub(r"\b(is|does) I\b", lambda match: {"is": "am I", "does": "do I"}[match[1]], text)
     return re.sub(r"\bthey is\b", "they are", re.sub(r"\b(is|does) they\b", _agree, text))
 
 
@@ -366,6 +376,8 @@ def _phrase(concept: Mapping, rng: random.Random, without: set[str]) -> tuple[st
 def _subject(rng: random.Random, gender: str | None) -> _Subject:
     """A way to refer to the person: of the given gender, of the other one (people err) or neutral; None: neutral."""
     kind = None
+    if rng.random() < OWN_SHARE:
+        return _Subject("I", "my", "my", "me")
     if gender is not None:
         kind = rng.choices((gender, "female" if gender == "male" else "male", None), (5, 2, 4))[0]
     pronoun, possessive, objective = _PRONOUNS[kind]

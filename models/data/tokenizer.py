@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from faceinsight.runtime.errors import InputError
+from faceinsight.runtime.errors import InputError, reason
 from faceinsight.runtime.prompt import PromptTemplate
 
 from .questions import exchanges
@@ -30,15 +30,26 @@ def corpus(template: PromptTemplate, count: int, seed: int = 0) -> Iterator[str]
 def backbone_tokenizer(name: str, template: PromptTemplate) -> str:
     """The content of tokenizer.json of a language model that comes with its own, with the template's tokens added where
     it lacks them. name: a local directory or a hub id. Raises InputError for one without a fast tokenizer."""
+    tokenizer = _fast_tokenizer(name)
+    tokenizer.add_special_tokens(unknown_tokens(name, template))
+    return tokenizer.to_str()
+
+
+def unknown_tokens(name: str, template: PromptTemplate) -> list[str]:
+    """The template's tokens that a language model's own tokenizer lacks. Raises InputError as `backbone_tokenizer`."""
+    tokenizer = _fast_tokenizer(name)
+    return [token for token in template.special_tokens() if tokenizer.token_to_id(token) is None]
+
+
+def _fast_tokenizer(name: str):
     from transformers import AutoTokenizer
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(name)
-        tokenizer.add_special_tokens({"additional_special_tokens": template.special_tokens()})
-        return tokenizer.backend_tokenizer.to_str()
+        return AutoTokenizer.from_pretrained(name).backend_tokenizer
     except Exception as error:  # transformers raises nearly anything for a damaged directory
-        reason = str(error).splitlines()[0]
-        raise InputError(f"{name} has no tokenizer that can be used ({reason}); it needs a tokenizer.json") from error
+        raise InputError(
+            f"{name} has no tokenizer that can be used ({reason(error)}); it needs a tokenizer.json"
+        ) from error
 
 
 def train_tokenizer(template: PromptTemplate, vocab_size: int, count: int = 6000, seed: int = 0) -> str:

@@ -350,7 +350,7 @@ GENERAL = words("""is the <thing> <color>; what color is the <thing>; what colou
     play some music; what is love; who are you; what can you do for my <thing>; what is the meaning of life; where
     was the <picture> taken; when was this <picture> taken; what camera was used; open the <thing>; how long is the
     <thing>; is my <animal> <quality>; does your <kin> have <feature>; is your <thing> <color>; do you have
-    <feature>; are you <quality>; what color is my hair; how old are you; describe the <thing>; describe the
+    <feature>; are you <quality>; how old are you; describe the <thing>; describe the
     background; describe your <animal>; what do you see in the <thing>; tell me about <city>; tell me about the
     <animal>; how old is the <animal>; what is a <thing>; what is a <animal>; any <food>; <thing>; <animal>; where
     can I buy <food>; where can I buy a <thing>; is it raining; is the sky <color>; what color is the sky; who

@@ -20,6 +20,7 @@ from torch.nn import functional as F
 from faceinsight.models.data.questions import exchange
 from faceinsight.models.data.synthetic import sample_labels
 from faceinsight.models.faceinsight import FaceInsightModel
+from faceinsight.runtime.errors import InputError
 from faceinsight.runtime.labels import NAMES, labels_from_assignment
 from faceinsight.runtime.prompt import Prompter
 from faceinsight.runtime.rules import consistent_assignment
@@ -49,6 +50,8 @@ class Instruction(Text):
     def __post_init__(self) -> None:
         if self.lora and self.projectors_only:
             raise ValueError("lora and projectors_only exclude each other: give one of them")
+        if self.invented + self.blind > 1:
+            raise ValueError("invented and blind are shares of one whole: together at most 1")
 
 
 @dataclass(frozen=True)
@@ -111,6 +114,10 @@ class ExchangeBatches:
     def _sequence(self, labels: dict, visual_count: int, rng: random.Random, blind: bool = False):
         """(prefix ids, [(question ids, answer ids)])"""
         prefix = self.prompter.prefix({} if blind else labels, visual_count)
+        if len(prefix) >= self.settings.tokens:
+            raise InputError(
+                f"tokens is {self.settings.tokens}, what precedes a question alone has {len(prefix)}: raise it"
+            )
         pairs, length = [], len(prefix)
         while True:
             item = exchange(labels, rng)

@@ -7,6 +7,7 @@ import dataclasses
 import functools
 import json
 import math
+import os
 import sys
 import tomllib
 from pathlib import Path
@@ -16,9 +17,9 @@ from accelerate import PartialState
 
 from faceinsight.models.config import FaceInsightConfig
 from faceinsight.models.data.dataset import read_faces
-from faceinsight.models.data.tokenizer import backbone_tokenizer, train_tokenizer
+from faceinsight.models.data.tokenizer import backbone_tokenizer, train_tokenizer, unknown_tokens
 from faceinsight.models.faceinsight import FaceInsightModel
-from faceinsight.runtime.errors import InputError
+from faceinsight.runtime.errors import InputError, reason
 from faceinsight.runtime.prompt import Prompter, PromptTemplate
 
 from . import stages
@@ -82,7 +83,7 @@ _OPTIONS = {
 }  # fmt: skip
 STAGES = tuple(_OPTIONS)
 _SHARES = ("synthetic", "glasses", "blind", "invented", "ema")
-_POSITIVE = ("steps", "batch", "accumulate", "validate_every", "checkpoint_every", "faces", "tokens")
+_POSITIVE = ("steps", "batch", "accumulate", "validate_every", "checkpoint_every", "faces", "tokens", "clip")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,13 +113,14 @@ class Recipe:
         try:
             data = tomllib.loads(path.read_text(encoding="utf-8"))
             tables = data["stage"]
-            if set(data) - {"seed", "stage"} or type(data.get("seed", 0)) is not int:
-                raise TypeError("beside its [stage] tables a recipe has one setting, seed, a whole number")
+            seed = data.get("seed", 0)
+            if set(data) - {"seed", "stage"} or type(seed) is not int or not 0 <= seed < 2**31:
+                raise TypeError("beside its [stage] tables a recipe has one setting, seed, a whole number below 2^31")
             unknown = set(tables) - set(STAGES)
             if unknown or not tables:
                 raise TypeError(f"unknown stage {', '.join(sorted(unknown)) or '(none given)'}; known: {STAGES}")
             stages = {name: _stage(name, dict(tables[name])) for name in STAGES if name in tables}
-            return cls(data.get("seed", 0), stages)
+            return cls(seed, stages)
         except (tomllib.TOMLDecodeError, KeyError, TypeError, ValueError) as error:
             raise InputError(f"{path} is not a usable recipe: {error}") from error
 
@@ -167,14 +169,18 @@ def train(
     if threads:
         torch.set_num_threads(threads)
     out = Path(out)
-    with workers.main_process_first():
-        out.mkdir(parents=True, exist_ok=True)
-        _same_run(recipe, config, data, out)
     train_set, val_set = (None, None) if str(data) == "synthetic" else _read(data)
+    with workers.main_process_first():
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+            _same_run(recipe, config, data, out)
+        except OSError as error:
+            raise InputError(f"cannot train into {out}: {error.strerror}; give --out another folder") from error
     torch.manual_seed(recipe.seed)
     model = FaceInsightModel(config).to(workers.device)
     model.vision.to(memory_format=torch.channels_last)
     with workers.main_process_first():
+        _takes_tokens(recipe, config)
         model.take_tokenizer(_tokenizer(out, config.prompt, config.language.name, model.language.vocab_size))
     prompter = Prompter(model.tokenizer_json, config.prompt, model.language.vocab_size)
     for name, stage in recipe.stages.items():
@@ -198,13 +204,16 @@ def _keep_freed_memory() -> None:
 def _same_run(recipe: Recipe, config: FaceInsightConfig, data: str | Path, out: Path) -> None:
     """Notes in `out/run.json` what is trained there; raises InputError when that was something else."""
     path = out / "run.json"
-    about = {"recipe": dataclasses.asdict(recipe), "config": dataclasses.asdict(config), "data": str(data)}
+    about = {"recipe": dataclasses.asdict(recipe), "config": dataclasses.asdict(config), "data": _place(data)}
     about = json.loads(json.dumps(about))
     if not path.is_file():
-        path.write_text(json.dumps(about, indent=1), encoding="utf-8")
+        _write_whole(path, json.dumps(about, indent=1))
         return
-    begun = json.loads(path.read_text(encoding="utf-8"))
-    changed = [name for name in about if begun.get(name) != about[name]]
+    try:
+        begun = json.loads(path.read_text(encoding="utf-8"))
+        changed = [name for name in about if begun.get(name) != about[name]]
+    except (ValueError, AttributeError) as error:
+        raise InputError(f"{path} is damaged ({reason(error)}); give --out another folder") from error
     if changed:
         raise InputError(f"{out} was begun with another {' and '.join(changed)}; give --out another folder")
 
@@ -217,12 +226,35 @@ def _read(data: str | Path) -> tuple[Faces, Faces]:
     return splits
 
 
+def _takes_tokens(recipe: Recipe, config: FaceInsightConfig) -> None:
+    """Raises InputError when a language model that stays as it is would have to write a token that it does not know."""
+    instruct = recipe.stages.get("instruct")
+    if not config.language.name or not instruct or not (instruct.options.lora or instruct.options.projectors_only):
+        return
+    unknown = unknown_tokens(config.language.name, config.prompt)
+    if unknown:
+        raise InputError(
+            f"{config.language.name} does not know {', '.join(unknown)}; adapters and projectors cannot teach it that: "
+            "change the config's prompt, or tune all of the language model (lora = 0)"
+        )
+
+
 def _tokenizer(out: Path, template: PromptTemplate, backbone: str | None, vocab_size: int) -> str:
     path = out / "tokenizer.json"
     if not path.is_file():
         content = backbone_tokenizer(backbone, template) if backbone else train_tokenizer(template, vocab_size)
-        path.write_text(content, encoding="utf-8")
+        _write_whole(path, content)
     return path.read_text(encoding="utf-8")
+
+
+def _place(data: str | Path) -> str:
+    return "synthetic" if str(data) == "synthetic" else str(Path(data).resolve())
+
+
+def _write_whole(path: Path, text: str) -> None:
+    beside = path.with_suffix(".tmp")
+    beside.write_text(text, encoding="utf-8")
+    os.replace(beside, path)
 
 
 def _language(model, stage, prompter, train_set, val_set, out):

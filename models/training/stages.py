@@ -62,7 +62,8 @@ def attribute_loss(
     wanted = wanted * (1 - 2 * smoothing) + smoothing
     loss = F.binary_cross_entropy_with_logits(logits.float(), wanted, reduction="none")
     loss = (loss * weight).sum() / known.sum().clamp(min=1)
-    return loss + logic * logic_loss(logits) if logic else loss
+    # the rules are about probabilities at natural odds, which is what is decided on
+    return loss + logic * logic_loss(logits + natural_odds(weights).to(logits.device)) if logic else loss
 
 
 def balanced_accuracy(logits: Tensor, targets: np.ndarray) -> dict[str, float]:
@@ -129,18 +130,25 @@ def train_parser(
 
     def loss(batch):
         logits = parser.logits(batch["pixels"]).float()
-        value = F.cross_entropy(logits, batch["parse_map"].long(), weights.to(logits.device), ignore_index=IGNORE)
-        return value, {}
+        wanted, weight = batch["parse_map"].long(), weights.to(logits.device)
+        total = F.cross_entropy(logits, wanted, weight, ignore_index=IGNORE, reduction="sum")
+        return total / weight[wanted[wanted != IGNORE]].sum().clamp(min=1), {}
 
-    held_out = nominal_faces(val, size) if val else None
+    held_out = functools.cache(lambda: nominal_faces(val, size))
 
     @torch.no_grad()
     def validate():
-        predicted = torch.cat([parser(part.to(device())).cpu() for part in held_out[0].split(50)])
-        scores = intersection_over_union(predicted.numpy(), held_out[1].numpy())
-        return {"mIoU": float(np.mean(list(scores.values())))} | {f"iou_{k}": v for k, v in scores.items()}
+        pixels, parse_maps, _ = held_out()
+        predicted = torch.cat([parser(part.to(device())).cpu() for part in pixels.split(50)])
+        scores = intersection_over_union(predicted.numpy(), parse_maps.numpy())
+        return _mean("mIoU", scores) | {f"iou_{k}": v for k, v in scores.items()}
 
     fit("parser", parser, batches, loss, schedule, out, validate if val else None)
+
+
+def _mean(name: str, scores: dict[str, float]) -> dict[str, float]:
+    """Their mean under that name; nothing where nothing could be scored."""
+    return {name: float(np.mean(list(scores.values())))} if scores else {}
 
 
 def intersection_over_union(predicted: np.ndarray, wanted: np.ndarray) -> dict[str, float]:
@@ -162,11 +170,16 @@ def prior(train: Faces | None, synthetic: float, glasses: float, count: int = 80
     if train is not None:
         chosen = rng.integers(len(train.targets), size=count - rendered)
         real = train.targets[chosen]
-        wearable = np.array([glasses > 0 and shows_both_eyes(train.face(index)[1]) for index in chosen])
+        wearable = np.array([glasses > 0 and _wearable(train, index) for index in chosen.tolist()], bool)
         eyes = real[:, NAMES.index("Eyeglasses")]
         eyes[(eyes == 0) & wearable & (rng.random(len(eyes)) < glasses)] = 1
         mix.append(real)
     return np.concatenate(mix)
+
+
+@functools.lru_cache(maxsize=100_000)
+def _wearable(faces: Faces, index: int) -> bool:
+    return faces.masked and shows_both_eyes(faces.face(index)[1])
 
 
 class VisionLearner(nn.Module):
@@ -222,7 +235,7 @@ def train_vision(
     table = prior(train, synthetic, glasses)
     weights = label_weights(table)
     model.fusion.head.set_labels(table)
-    held_out = nominal_faces(val, size) if val else None
+    held_out = functools.cache(lambda: nominal_faces(val, size))
 
     def loss(batch):
         of_attributes, of_parts = learner.losses(batch, weights, logic)
@@ -230,9 +243,10 @@ def train_vision(
 
     @torch.no_grad()
     def validate():
-        logits = torch.cat([learner(part.to(device())).cpu() for part in held_out[0].split(50)])
-        scores = balanced_accuracy(logits, held_out[2].numpy())
-        return {"balanced": float(np.mean(list(scores.values())))} | {k: round(v, 4) for k, v in scores.items()}
+        pixels, _, wanted = held_out()
+        logits = torch.cat([learner(part.to(device())).cpu() for part in pixels.split(50)])
+        scores = balanced_accuracy(logits, wanted.numpy())
+        return _mean("balanced", scores) | {k: round(v, 4) for k, v in scores.items()}
 
     fit("vision", learner, batches, loss, schedule, out, validate if val else None)
 
@@ -314,7 +328,7 @@ def train_alignment(
         sides = zip(held_out().features.split(50), held_out().parse_maps.split(50), strict=True)
         logits = [learner(*(part.to(device()) for part in side)).cpu() for side in sides]
         scores = balanced_accuracy(torch.cat(logits), held_out().targets.numpy())
-        return {"balanced": float(np.mean(list(scores.values())))} | {k: round(v, 4) for k, v in scores.items()}
+        return _mean("balanced", scores) | {k: round(v, 4) for k, v in scores.items()}
 
     fit("alignment", learner, batch, loss, schedule, out, validate if val else None)
     with torch.no_grad():

@@ -23,7 +23,7 @@ from accelerate.utils import broadcast, reduce
 from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 
-from faceinsight.runtime.errors import FaceInsightError, InputError
+from faceinsight.runtime.errors import FaceInsightError, InputError, reason
 from faceinsight.runtime.progress import ProgressBar
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -83,13 +83,14 @@ def fit(
 
     stage: names `out/<stage>.last.pt`, the log `out/<stage>.jsonl` and TensorBoard's `out/tensorboard/<stage>`. An
     unfinished checkpoint there is resumed, a finished one is loaded and training is skipped. validate: metrics; the
-    first decides which averaged weights are also kept in `out/<stage>.best.pt` (more is better, but of a "loss" less
-    is). stop_after: end early after that step, checkpoint written, as a kill would (for tests). Raises DivergedError
-    when loss or gradient is not finite, InputError for a checkpoint that cannot be resumed.
+    first decides which averaged weights are also kept in `out/<stage>.best.pt`, for whoever wants them (more is
+    better, but of a "loss" less is). stop_after: end early after that step, checkpoint written, as a kill would (for
+    tests). Raises DivergedError when loss or gradient is not finite, InputError for a checkpoint that cannot be
+    resumed.
     """
     out.mkdir(parents=True, exist_ok=True)
     loop = _Loop(module.to(device()), loss, schedule)
-    checkpoint, best = out / f"{stage}.last.pt", _Best(out / f"{stage}.best.pt")
+    checkpoint = out / f"{stage}.last.pt"
     start = loop.resume(checkpoint)
     first = PartialState().is_main_process
     with _Log(out, stage, first) as log, ProgressBar(stage, schedule.steps, start, quiet=not first) as advance:
@@ -110,8 +111,8 @@ def fit(
                     module.eval()
                     found = validate()
                 record |= found
-                if first:
-                    best.offer(found, loop.average, done)
+                if loop.improved(found) and first:
+                    _atomic_save({"average": loop.average.values, "step": done} | found, out / f"{stage}.best.pt")
             if done % 50 == 0 or validated or last:
                 log(record)
             advance(record)
@@ -129,6 +130,7 @@ class _Loop:
 
     def __init__(self, module: nn.Module, loss: Loss, schedule: Schedule):
         self.module, self.loss, self.schedule = module, loss, schedule
+        self.best = -math.inf
         self.trained = [p for p in module.parameters() if p.requires_grad]
         groups = [p for p in self.trained if p.ndim > 1], [p for p in self.trained if p.ndim <= 1]
         self.optimizer = torch.optim.AdamW(
@@ -149,22 +151,23 @@ class _Loop:
     def step(self, step: int, items: list[dict[str, Tensor]]) -> tuple[float, float, dict[str, float]]:
         """One optimiser step. Returns loss, norm of the gradient before clipping, and the last item's metrics."""
         self.module.train()
-        torch.manual_seed(self.schedule.seed * 1_000_003 + step)  # dropout, too, depends on the step alone
         for group in self.optimizer.param_groups:
             group["lr"] = self.schedule.rate_at(step)
         where, total, metrics = device(), torch.zeros((), device=device()), {}
-        for item in items:
+        for part, item in enumerate(items):
+            number = _number(step, part, self.schedule)
+            torch.manual_seed(self.schedule.seed * 1_000_003 + number)  # dropout, too, depends on the batch alone
             item = {k: v.to(where, non_blocking=True) for k, v in item.items()}
             with torch.autocast(where.type, self.precision, enabled=self.precision != torch.float32):
                 value, metrics = self.loss(item)
             self.scaler.scale(value / len(items)).backward()
             total += value.detach() / len(items)
-        self.scaler.unscale_(self.optimizer)
         if PartialState().num_processes > 1:
             total = reduce(total, "mean")
             for parameter in self.trained:
                 if parameter.grad is not None:
                     parameter.grad = reduce(parameter.grad, "mean")
+        self.scaler.unscale_(self.optimizer)  # after the reduction: all must find the same gradients not finite
         norm = float(torch.nn.utils.clip_grad_norm_(self.trained, self.schedule.clip))
         value = float(total)
         # with a loss scale a gradient that is not finite is skipped, and the scale lowered
@@ -175,9 +178,21 @@ class _Loop:
         self.optimizer.zero_grad(set_to_none=True)
         return value, 0.0 if self.scaler.is_enabled() and not math.isfinite(norm) else norm, metrics
 
+    def improved(self, found: dict[str, float]) -> bool:
+        """Whether the first metric of a validation is the best so far; it is remembered."""
+        if not found:
+            return False
+        name, value = next(iter(found.items()))
+        metric = -value if "loss" in name else value
+        better = metric > self.best
+        self.best = max(metric, self.best)
+        return better
+
     def state(self, step: int) -> dict:
+        """All that a resume needs; parameters that are not trained are where they came from."""
         return {
-            "module": self.module.state_dict(),
+            "module": _changing(self.module),
+            "best": self.best,
             "average": self.average.values,
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
@@ -192,33 +207,22 @@ class _Loop:
                 self.average = Average(self.module, self.schedule.ema)
             return 0
         try:
-            state = torch.load(checkpoint, map_location=device(), weights_only=True)
-            self.module.load_state_dict(state["module"])
+            state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+            if set(state["module"]) != set(_changing(self.module)):
+                raise ValueError("it holds other tensors")
+            self.module.load_state_dict(state["module"], strict=False)
             self.average.load(state["average"])
+            self.best = state["best"]
             if state["step"] < self.schedule.steps:
                 self.optimizer.load_state_dict(state["optimizer"])
                 self.scaler.load_state_dict(state["scaler"])
             return state["step"]
+        except torch.OutOfMemoryError:
+            raise
         except Exception as error:
-            reason = str(error).splitlines()[0]
             raise InputError(
-                f"{checkpoint} is damaged or of another model ({reason}); delete it, or train into another folder"
+                f"{checkpoint} is damaged or of another model ({reason(error)}); delete it, or train in another folder"
             ) from error
-
-
-class _Best:
-    """Keeps the averaged weights that validated best, in a file that says how well: {"average", "step", "metric"}."""
-
-    def __init__(self, path: Path):
-        self.path = path
-        self.metric = torch.load(path, weights_only=True)["metric"] if path.is_file() else -math.inf
-
-    def offer(self, found: dict[str, float], average: Average, step: int) -> None:
-        name, value = next(iter(found.items()))
-        metric = -value if "loss" in name else value
-        if metric > self.metric:
-            self.metric = metric
-            _atomic_save({"average": average.values, "step": step, "metric": metric}, self.path)
 
 
 class _Log:
@@ -256,17 +260,23 @@ def _has_bfloat16(kind: str) -> bool:
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
+def _changing(module: nn.Module) -> dict[str, Tensor]:
+    """The part of the state that training changes: trained parameters and buffers."""
+    frozen = {name for name, parameter in module.named_parameters() if not parameter.requires_grad}
+    return {name: value for name, value in module.state_dict().items() if name not in frozen}
+
+
 class Average:
-    """Exponential moving average of a module's floating-point state (parameters and running statistics)."""
+    """Exponential moving average of what training changes in a module (trained parameters and running statistics)."""
 
     def __init__(self, module: nn.Module, decay: float):
         self.decay = decay
-        self.values = {k: v.detach().clone() for k, v in module.state_dict().items() if v.is_floating_point()}
+        self.values = {k: v.detach().clone() for k, v in _changing(module).items() if v.is_floating_point()}
 
     @torch.no_grad()
     def update(self, module: nn.Module, step: int) -> None:
         decay = min(self.decay, (step + 1) / (step + 10))
-        for key, value in module.state_dict().items():
+        for key, value in _changing(module).items():
             if key in self.values:
                 self.values[key].lerp_(value, 1 - decay)
 
@@ -290,22 +300,24 @@ class _Applied:
         self.average, self.module = average, module
 
     def __enter__(self):
-        self.own = {k: v.detach().clone() for k, v in self.module.state_dict().items()}
+        self.own = {k: v.detach().clone() for k, v in _changing(self.module).items()}
         self.average.copy_to(self.module)
 
     def __exit__(self, *_):
-        self.module.load_state_dict(self.own)
+        self.module.load_state_dict(self.own, strict=False)
+
+
+def _number(step: int, part: int, schedule: Schedule) -> int:
+    """Of this process's batch: the processes take turns."""
+    state = PartialState()
+    return (step * schedule.accumulate + part) * state.num_processes + state.process_index
 
 
 def _prefetched(batch: Batch, start: int, schedule: Schedule) -> Iterator[tuple[int, list[dict[str, Tensor]]]]:
     """This process's batches of each step, made one step ahead in a thread (OpenCV and NumPy release the interpreter
     lock)."""
-    state = PartialState()
-    numbers = [
-        (step * schedule.accumulate + part) * state.num_processes + state.process_index
-        for step in range(start, schedule.steps)
-        for part in range(schedule.accumulate)
-    ]
+    parts = range(schedule.accumulate)
+    numbers = [_number(step, part, schedule) for step in range(start, schedule.steps) for part in parts]
     ready: queue.Queue = queue.Queue(maxsize=2)
     stopped = threading.Event()
 

@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from faceinsight.models.data.canonical import CELEBA_ATTRIBUTES, CELEBA_FLAGS, CELEBA_HAIR
+from faceinsight.models.data.portraits import SPLITS
 from faceinsight.runtime.errors import InputError
 from faceinsight.runtime.labels import PARSE_CLASSES
 
-from .records import SPLITS, Aligned, Reader, Record, Skipped, coded, found, inside, listing, read_lines
+from .records import Aligned, Reader, Record, Skipped, coded, found, inside, listing, read_lines
 
 _SIGNS = {"1": True, "-1": False}
 _PARTITION = dict(zip("012", SPLITS, strict=True))

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from faceinsight.models.data.canonical import LABELS, NUMBERS, age_group, years
+from faceinsight.models.data.portraits import SPLITS
 
-from .records import SPLITS, Aligned, Reader, Record, Skipped, coded, found, hashed_split, inside, listing, read_csv
+from .records import Aligned, Reader, Record, Skipped, coded, found, hashed_split, inside, listing, read_csv
 
 UTKFACE_GENDERS = {"0": "male", "1": "female"}
 UTKFACE_RACES = {"0": "white", "1": "black", "2": "asian", "3": "indian", "4": "other"}

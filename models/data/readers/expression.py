@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
+from faceinsight.models.data.portraits import SPLITS
 from faceinsight.runtime.errors import InputError
 
 from .records import (
-    SPLITS,
     Aligned,
     Reader,
     Record,

@@ -17,8 +17,6 @@ from faceinsight.runtime.errors import InputError
 from faceinsight.runtime.image import load_image
 from faceinsight.runtime.labels import IGNORE
 
-SPLITS = ("train", "val", "test")
-
 Box = tuple[float, float, float, float]
 
 # In face heights (hairline to chin): how far apart the eyes are, how far below the hairline they lie, and how wide a
