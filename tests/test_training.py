@@ -162,6 +162,20 @@ def test_adapters_are_saved_and_merged_and_all_else_is_left_alone(tmp_path):
     assert weights(small_run(tmp_path, {"instruct": "faces = 50\nlora = 4"})) == first
 
 
+def test_a_share_of_the_weights_from_before_is_kept(tmp_path):
+    ends = {
+        keep: FaceInsightModel.from_pretrained(small_run(tmp_path / keep, {"instruct": f"faces = 50\nkeep = {keep}"}))
+        for keep in ("0.0", "0.25", "1.0")
+    }
+    torch.manual_seed(0)
+    begun = FaceInsightModel(FaceInsightConfig()).language.state_dict()
+    after, mixed, kept = (ends[keep].language.state_dict() for keep in ends)
+    for name, value in begun.items():
+        assert torch.equal(kept[name], value)
+        torch.testing.assert_close(mixed[name], torch.lerp(after[name], value, 0.25), rtol=0, atol=1e-6)
+    assert not torch.equal(after["backbone.model.norm.weight"], begun["backbone.model.norm.weight"])
+
+
 def test_projectors_can_learn_alone(tmp_path):
     trained = FaceInsightModel.from_pretrained(small_run(tmp_path, {"instruct": "faces = 50\nprojectors_only = true"}))
     torch.manual_seed(0)

@@ -40,12 +40,14 @@ class Text:
 class Instruction(Text):
     """invented: share of faces whose facts are random (the facts decide, so the model must read them). blind: share
     without facts, answered from the visual tokens alone. lora: rank of the adapters that learn in the language model's
-    place; 0: all of it learns. projectors_only: it stays as it is (LLaVA's first stage)."""
+    place; 0: all of it learns. projectors_only: it stays as it is (LLaVA's first stage). keep: share that the language
+    model's weights from before have in those after: it reads better than either (Wortsman et al. 2022, WiSE-FT)."""
 
     invented: float = 0.5
     blind: float = 0.15
     lora: int = 0
     projectors_only: bool = False
+    keep: float = 0.0
 
     def __post_init__(self) -> None:
         if self.lora and self.projectors_only:
@@ -212,6 +214,7 @@ def train_instruct(
     """
     if settings.projectors_only:
         model.language.requires_grad_(False)
+    before = {name: value.clone() for name, value in model.language.state_dict().items()} if settings.keep else {}
     adapted = _with_adapters(model, settings.lora) if settings.lora else None
     _train("instruct", model, prompter, people, held_out, settings, schedule, out)
     model.language.requires_grad_(True)
@@ -219,6 +222,10 @@ def train_instruct(
         if PartialState().is_main_process:
             adapted.save_pretrained(str(out / "adapter"))
         model.language.backbone = adapted.merge_and_unload()
+    with torch.no_grad():
+        for name, value in model.language.state_dict().items():
+            if name in before and value.is_floating_point():
+                value.lerp_(before[name], settings.keep)
 
 
 def _with_adapters(model: FaceInsightModel, rank: int):

@@ -82,7 +82,7 @@ _OPTIONS = {
     "instruct": Instruct,
 }  # fmt: skip
 STAGES = tuple(_OPTIONS)
-_SHARES = ("synthetic", "glasses", "blind", "invented", "ema")
+_SHARES = ("synthetic", "glasses", "blind", "invented", "ema", "keep")
 _POSITIVE = ("steps", "batch", "accumulate", "validate_every", "checkpoint_every", "faces", "tokens", "clip")
 
 
