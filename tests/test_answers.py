@@ -23,7 +23,7 @@ def faces(model):
     return [model.perceive(generate(seed).image, box=(80, 78, 144, 164)) for seed in range(100, 100 + FACES)]
 
 
-@pytest.mark.parametrize(("name", "least"), [("everyday", 0.98), ("roundabout", 0.9)])
+@pytest.mark.parametrize(("name", "least"), [("everyday", 0.98), ("roundabout", 0.93)])
 def test_yes_no_answers_agree_with_the_labels(model, faces, name, least):
     found = agreement(model, faces, QUESTIONS.yes_no[name])
     # the goal is 0.99; the README says which questions nano misreads
@@ -40,8 +40,8 @@ def test_open_questions_name_the_value(model, faces):
                 text = model.ask(face, question).text
                 if not re.search(rf"\b{words.get(value, value.split('-')[0])}\b", text):
                     wrong.append((question, value, text))
-    # 2 of the 26 questions are not understood; the goal is none
-    assert len(wrong) <= 0.1 * FACES * sum(map(len, QUESTIONS.what.values())), wrong
+    # 1 of the 26 questions is not understood; the goal is none
+    assert len(wrong) <= 0.05 * FACES * sum(map(len, QUESTIONS.what.values())), wrong
 
 
 def test_nobody_is_identified(model, faces):
@@ -51,9 +51,8 @@ def test_nobody_is_identified(model, faces):
 
 def test_questions_about_something_else_are_turned_down(model, faces):
     said = [(question, model.ask(face, question).text) for question in QUESTIONS.off_topic for face in faces[:4]]
-    # some are turned down as requests for a name
-    assert len([pair for pair in said if pair[1] != OFF_TOPIC]) <= 0.15 * len(said), said
-    assert len([pair for pair in said if pair[1] not in (OFF_TOPIC, IDENTITY)]) <= 0.1 * len(said), said
+    # 1 of the 16 is answered
+    assert len([pair for pair in said if pair[1] != OFF_TOPIC]) <= 0.1 * len(said), said
 
 
 def test_training_never_drew_these_phrasings():

@@ -222,7 +222,12 @@ def _ask_what(labels: Mapping, rng: random.Random) -> tuple:
         question = _written_question(WRITTEN["what"][topic], None if topic == "gender" else labels["Gender"], rng)
     elif rng.random() < 0.3:
         label = rng.choice(tuple(EITHER_OR))
-        topic, question = EITHER_OR[label], _either_or_question(label, labels["Gender"], rng)
+        question, values = _either_or_question(label, labels["Gender"], rng)
+        if values and len(values) < len(GROUPS.get(label, values)):
+            # neither may be right: a Yes or No, and then the value, answers it however it was meant
+            value = " or ".join(values)
+            return question, _reading(label, value, False), answer_yes_no(labels, label, value), (label,)
+        topic = EITHER_OR[label]
     else:
         topic = rng.choice(tuple(TOPICS))
         subject = _subject(rng, None if topic == "gender" else labels["Gender"])
@@ -253,7 +258,7 @@ def _ask_off_topic(labels: Mapping, rng: random.Random) -> tuple:
     return question, "other", OFF_TOPIC, ()
 
 
-KINDS = {_ask_yes_no: 61, _ask_what: 18, _ask_describe: 7, _ask_identity: 5, _ask_off_topic: 9}
+KINDS = {_ask_yes_no: 60, _ask_what: 17, _ask_describe: 6, _ask_identity: 5, _ask_off_topic: 12}
 """Maker of a question -> its share in percent."""
 
 
@@ -305,19 +310,22 @@ def _written_question(table: list[str], gender: str | None, rng: random.Random, 
     return text
 
 
-def _either_or_question(label: str, gender: str, rng: random.Random) -> str:
-    """A question that offers two values of the label, in phrases of one category."""
+def _either_or_question(label: str, gender: str, rng: random.Random) -> tuple[str, list]:
+    """A question that offers two values of the label, in phrases of one category, and those values; none where it asks
+    which."""
     values = [value for value in SPECS[label] if label in _FLAG_LIKE or len(named_values(value)) == 1]
-    left, right = (SPECS[label][value] for value in rng.sample(values, 2))
+    chosen = rng.sample(values, 2)
+    left, right = (SPECS[label][value] for value in chosen)
     category = rng.choice([name for name in left if name in right and name not in ("at", "none")])
     part, _, one = rng.choice(left[category]).rpartition("=")
     other = rng.choice(right[category]).rpartition("=")[2]
     subject = _subject_for(label, category, gender, rng)
     phrase = subject.fill(_expand(f"{one} or {other}", rng))
     if rng.random() < 0.2:
-        return rng.choice(CHOICES).format(x=phrase)
+        return rng.choice(CHOICES).format(x=phrase), []
     forms = [form for form in FORMS[category] if "{s}" in form or "{owner}" in form]
-    return _wrap(_clause(_expand(rng.choice(forms), rng), subject, x=phrase, part=part), rng, truth=False)
+    clause = _clause(_expand(rng.choice(forms), rng), subject, x=phrase, part=part)
+    return _wrap(clause, rng, truth=False), chosen
 
 
 def _open_question(topic: Topic, subject: _Subject, rng: random.Random) -> str:

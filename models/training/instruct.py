@@ -214,7 +214,8 @@ def train_instruct(
     """
     if settings.projectors_only:
         model.language.requires_grad_(False)
-    before = {name: value.clone() for name, value in model.language.state_dict().items()} if settings.keep else {}
+    kept = model.language.named_parameters() if settings.keep else ()
+    before = {name: value.detach().clone() for name, value in kept}
     adapted = _with_adapters(model, settings.lora) if settings.lora else None
     _train("instruct", model, prompter, people, held_out, settings, schedule, out)
     model.language.requires_grad_(True)
@@ -223,8 +224,8 @@ def train_instruct(
             adapted.save_pretrained(str(out / "adapter"))
         model.language.backbone = adapted.merge_and_unload()
     with torch.no_grad():
-        for name, value in model.language.state_dict().items():
-            if name in before and value.is_floating_point():
+        for name, value in model.language.named_parameters():  # a tied table is named once
+            if name in before:
                 value.lerp_(before[name], settings.keep)
 
 
