@@ -675,25 +675,20 @@ def test_a_bad_row_is_left_out_and_counted(tmp_path, name, damage, reason, first
 def test_images_are_not_decoded_before_they_are_loaded(tmp_path):
     make_celeba(tmp_path)
     (tmp_path / "img_align_celeba/000001.jpg").write_bytes(b"not an image")
-    records, unreadable = open_dataset(tmp_path, "train"), Skipped()
+    records = open_dataset(tmp_path, "train")
     assert len(records) == 2 and not records.skipped
-    loaded = list(records.loaded(unreadable))
-    assert [record.name for record, _, _ in loaded] == ["000002.jpg"]
-    assert loaded[0][1].shape == (6, 5, 3) and loaded[0][2] is None
-    assert unreadable.counts == {"image or mask cannot be read": 1}
+    assert records.records[1].load().shape == (6, 5, 3)
     with pytest.raises(InputError, match="not an image"):
         records.records[0].load()
 
 
-def test_a_mask_that_cannot_be_read_is_counted_when_masks_are_asked_for(tmp_path):
+def test_a_mask_that_cannot_be_read_is_an_error(tmp_path):
     make_celebamask_hq(tmp_path)
-    records = open_dataset(tmp_path, "train")
-    (_, image, parse_map), *_ = records.loaded(Skipped(), masks=True)
-    assert parse_map.shape == image.shape[:2]
+    record = open_dataset(tmp_path, "train").records[0]
+    assert record.parse_map((6, 5, 3)).shape == (6, 5)
     (tmp_path / "CelebAMask-HQ-mask-anno/0/00000_nose.png").write_bytes(b"junk")
-    unreadable = Skipped()
-    assert list(records.loaded(unreadable, masks=True)) == [] and unreadable.names.popitem()[1] == ["0.jpg"]
-    assert len(list(records.loaded(unreadable))) == 1
+    with pytest.raises(InputError, match="not a readable mask"):
+        record.parse_map((6, 5, 3))
 
 
 def test_every_skipped_face_counts_and_the_first_twenty_are_named():

@@ -137,20 +137,6 @@ class Records:
     def __iter__(self) -> Iterator[Record]:
         return iter(self.records)
 
-    def loaded(self, skipped: Skipped, masks: bool = False) -> Iterator[tuple[Record, np.ndarray, np.ndarray | None]]:
-        """Each record with its image (HxWx3 uint8 RGB) and, with `masks`, its parse map (HxW uint8), else None.
-
-        A record whose image or mask cannot be read is added to `skipped`, and the next one follows.
-        """
-        for record in self.records:
-            try:
-                image = record.load()
-                parse_map = record.parse_map(image.shape) if masks else None
-            except InputError:
-                skipped.add("image or mask cannot be read", record.name)
-                continue
-            yield record, image, parse_map
-
 
 @dataclass(frozen=True)
 class Reader:
