@@ -162,6 +162,13 @@ def test_adapters_are_saved_and_merged_and_all_else_is_left_alone(tmp_path):
     assert weights(small_run(tmp_path, {"instruct": "faces = 50\nlora = 4"})) == first
 
 
+def test_a_mistyped_data_folder_leaves_the_runs_folder_free(tmp_path):
+    recipe = Recipe.load("nano")
+    with pytest.raises(InputError, match="no such folder"):
+        train(recipe, FaceInsightConfig(), tmp_path / "nowhere", tmp_path / "run", 1)
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_share_of_the_weights_from_before_is_kept(tmp_path):
     ends = {
         keep: FaceInsightModel.from_pretrained(small_run(tmp_path / keep, {"instruct": f"faces = 50\nkeep = {keep}"}))

@@ -29,6 +29,8 @@ from .instruct import Instruction, Text, subjects, train_instruct, train_languag
 from .trainer import PRECISIONS, Schedule
 
 RECIPES = Path(__file__).with_name("recipes")
+RUN = "run.json"
+"""Says in a run's folder what is trained there."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -169,11 +171,13 @@ def train(
     if threads:
         torch.set_num_threads(threads)
     out = Path(out)
+    about = _about(recipe, config, data)
+    _same_run(about, out)
     train_set, val_set = (None, None) if str(data) == "synthetic" else _read(data)
     with workers.main_process_first():
         try:
             out.mkdir(parents=True, exist_ok=True)
-            _same_run(recipe, config, data, out)
+            _write_whole(out / RUN, json.dumps(about, indent=1))
         except OSError as error:
             raise InputError(f"cannot train into {out}: {error.strerror}; give --out another folder") from error
     torch.manual_seed(recipe.seed)
@@ -201,13 +205,16 @@ def _keep_freed_memory() -> None:
         libc.mallopt(top_pad, 256 << 20)
 
 
-def _same_run(recipe: Recipe, config: FaceInsightConfig, data: str | Path, out: Path) -> None:
-    """Notes in `out/run.json` what is trained there; raises InputError when that was something else."""
-    path = out / "run.json"
+def _about(recipe: Recipe, config: FaceInsightConfig, data: str | Path) -> dict:
+    """What is trained, as JSON has it."""
     about = {"recipe": dataclasses.asdict(recipe), "config": dataclasses.asdict(config), "data": _place(data)}
-    about = json.loads(json.dumps(about))
+    return json.loads(json.dumps(about))
+
+
+def _same_run(about: dict, out: Path) -> None:
+    """Raises InputError when `out` was begun with something else."""
+    path = out / RUN
     if not path.is_file():
-        _write_whole(path, json.dumps(about, indent=1))
         return
     try:
         begun = json.loads(path.read_text(encoding="utf-8"))
