@@ -23,10 +23,10 @@ def faces(model):
     return [model.perceive(generate(seed).image, box=(80, 78, 144, 164)) for seed in range(100, 100 + FACES)]
 
 
-@pytest.mark.parametrize(("name", "least"), [("everyday", 0.98), ("roundabout", 0.93)])
+@pytest.mark.parametrize(("name", "least"), [("everyday", 0.99), ("roundabout", 0.93)])
 def test_yes_no_answers_agree_with_the_labels(model, faces, name, least):
     found = agreement(model, faces, QUESTIONS.yes_no[name])
-    # the goal is 0.99; the README says which questions nano misreads
+    # the README says which questions nano misreads
     assert found["agree"] >= least, found["misread"]
 
 
