@@ -15,53 +15,46 @@ _PARSER = BackboneConfig("segformer", name="jonathandinu/face-parsing", size=512
 # 32 x 32 cells of 16 pixels, 64 tokens
 _SEGMENTATION = SegmentationConfig(size=512, cell=16, patch=4, hidden=192, layers=4, heads=4)
 
-# reading and answer are parted by a token that the language models know: adapters could not teach them a new one
-EDGE = FaceInsightConfig(
-    parser=_PARSER,
-    vision=BackboneConfig(
-        "siglip_vision_model",
-        name="google/siglip-base-patch16-384",
-        size=384,
-        mean=(0.5, 0.5, 0.5),
-        std=(0.5, 0.5, 0.5),
-    ),
-    mirrored=False,
-    segmentation=_SEGMENTATION,
-    attributes=AttributeConfig(width=256, text_width=896, depth=2),
-    language=BackboneConfig("qwen2", name="Qwen/Qwen2.5-0.5B-Instruct"),
-    prompt=PromptTemplate(
-        prefix="<|im_start|>user\n{visual}\n{facts}\n",
-        question="{question}<|im_end|>\n<|im_start|>assistant\n",
-        lowercase=False,
-        latin=False,
-        answer="Ċ",  # a new line, in the spelling of byte-level vocabularies
-        stop="<|im_end|>",
-    ),
-    context=1024,
-)
 
-PAPER = FaceInsightConfig(
-    parser=_PARSER,
-    vision=BackboneConfig(
+def _preset(vision: BackboneConfig, language: BackboneConfig, text_width: int, **prompt: str) -> FaceInsightConfig:
+    """text_width: the language model's hidden size. prompt: of its chat format; reading and answer must be parted by a
+    token that it knows, because adapters could not teach it a new one."""
+    return FaceInsightConfig(
+        parser=_PARSER,
+        vision=vision,
+        mirrored=False,
+        segmentation=_SEGMENTATION,
+        attributes=AttributeConfig(width=256, text_width=text_width, depth=2),
+        language=language,
+        prompt=PromptTemplate(lowercase=False, latin=False, **prompt),
+        context=1024,
+    )
+
+
+_HALF = (0.5, 0.5, 0.5)
+EDGE = _preset(
+    BackboneConfig("siglip_vision_model", name="google/siglip-base-patch16-384", size=384, mean=_HALF, std=_HALF),
+    BackboneConfig("qwen2", name="Qwen/Qwen2.5-0.5B-Instruct"),
+    896,
+    prefix="<|im_start|>user\n{visual}\n{facts}\n",
+    question="{question}<|im_end|>\n<|im_start|>assistant\n",
+    answer="Ċ",  # a new line, in the spelling of byte-level vocabularies
+    stop="<|im_end|>",
+)
+PAPER = _preset(
+    BackboneConfig(
         "clip_vision_model",
         name="openai/clip-vit-large-patch14-336",
         size=336,
         mean=(0.48145466, 0.4578275, 0.40821073),
         std=(0.26862954, 0.26130258, 0.27577711),
     ),
-    mirrored=False,
-    segmentation=_SEGMENTATION,
-    attributes=AttributeConfig(width=512, text_width=4096, depth=2),
-    language=BackboneConfig("llama", name="lmsys/vicuna-7b-v1.5"),
-    prompt=PromptTemplate(
-        prefix="<s>USER: {visual}\n{facts}\n",
-        question="{question} ASSISTANT:",
-        lowercase=False,
-        latin=False,
-        answer="<0x0A>",  # a new line
-        stop="</s>",
-    ),
-    context=1024,
+    BackboneConfig("llama", name="lmsys/vicuna-7b-v1.5"),
+    4096,
+    prefix="<s>USER: {visual}\n{facts}\n",
+    question="{question} ASSISTANT:",
+    answer="<0x0A>",  # a new line
+    stop="</s>",
 )
 
 PRESETS = {"nano": FaceInsightConfig(), "edge": EDGE, "paper": PAPER}
