@@ -75,10 +75,10 @@ _RATE = {"rate": 1.5e-3, "warmup": 50, "ema": 0.99, "checkpoint_every": 10**6}
 
 def _learner(model: FaceInsightModel, variant: Variant, table: np.ndarray, seed: int) -> AlignmentLearner:
     torch.manual_seed(seed)
-    attributes = dataclasses.replace(model.config.attributes, depth=DEPTH if variant.correlation else 0)
+    attributes = dataclasses.replace(model.config.attributes, depth=DEPTH if variant.correlation else 0, also=())
     config = dataclasses.replace(model.config, attributes=attributes)
     fusion = Fusion(config, model.vision.width, model.language.width)
-    fusion.head.text_features.copy_(model.fusion.head.text_features)
+    fusion.head.text_features.copy_(model.fusion.head.text_features[: len(NAMES)])
     fusion.head.set_labels(table)
     segmentation = fusion.segmentation if variant.segmentation else None
     return AlignmentLearner(segmentation, fusion.head, BLIND, PARTS, natural_odds(label_weights(table)))

@@ -3,42 +3,52 @@
 from __future__ import annotations
 
 import collections
+import math
 import sys
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 from pathlib import Path
 
+import numpy as np
+
+from faceinsight.models.data.canonical import COARSE_RACE
 from faceinsight.models.data.dataset import read_labelled
 from faceinsight.models.data.readers import Record
 from faceinsight.runtime.errors import FaceInsightError, InputError
+from faceinsight.runtime.image import crop_matrix, warp
+from faceinsight.runtime.labels import GROUPS, IGNORE, MORE, PARSE_CLASSES
 from faceinsight.runtime.pipeline import Face, FaceInsight
 from faceinsight.runtime.progress import ProgressBar
 
 from .phrasings import agreement, held_out
-from .replies import AGES, ASKED, contradictory, said, stated
+from .replies import AGES, ASKED, asked_about, contradictory, said, stated
 
 
-def require_known(faces: list[Record]) -> None:
+def require_known(faces: list[Record], asked: Iterable[str]) -> None:
     """Raises InputError when no face has a label that is asked for."""
-    if all(stated(face.labels, name) is None for face in faces for name in ASKED):
-        raise InputError(f"none of the {len(faces)} faces has a label that is asked for: {', '.join(ASKED)}")
+    if all(stated(face.labels, name) is None for face in faces for name in asked):
+        raise InputError(f"none of the {len(faces)} faces has a label that is asked for: {', '.join(asked)}")
 
 
 class Tally:
-    """Counts what was told of every face against what a person says of it, for each question of ASKED."""
+    """Counts what was told of every face against what a person says of it, for each question that is asked."""
 
-    def __init__(self) -> None:
-        self.pairs: dict[str, collections.Counter] = {name: collections.Counter() for name in ASKED}
+    def __init__(self, names: Iterable[str]) -> None:
+        """names: of ASKED."""
+        self.pairs: dict[str, collections.Counter] = {name: collections.Counter() for name in names}
 
     def add(self, known: dict, told: dict | None) -> None:
         """known: a person's labels. told: name of ASKED -> value, None where unclear; None for a face that failed."""
         for name, pairs in self.pairs.items():
             if (wanted := stated(known, name)) is not None:
-                pairs[wanted, told and told[name]] += 1
+                value = told and told[name]
+                if name == "Race" and wanted in COARSE_RACE.values():
+                    value = COARSE_RACE.get(value, value)
+                pairs[wanted, value] += 1
 
     def labels(self) -> dict[str, dict]:
         """Name of ASKED -> {"faces" whose label is known, "accuracy" (None without any), "balanced_accuracy" (None
-        where only one value occurs), "confusion": {wanted: {told: faces}}}. What is unclear and what failed is told
-        None, and counts as wrong."""
+        where only one value occurs) and its 95 % "interval", "confusion": {wanted: {told: faces}}}. What is unclear
+        and what failed is told None, and counts as wrong."""
         return {name: _scores(pairs) for name, pairs in self.pairs.items()}
 
     def age_within(self, steps: int) -> float | None:
@@ -60,13 +70,57 @@ def _scores(pairs: collections.Counter[tuple[Hashable, Hashable]]) -> dict:
     confusion: dict[Hashable, dict] = {}
     for (wanted, told), faces in pairs.items():
         confusion.setdefault(wanted, {})[told] = faces
-    rates = [row.get(wanted, 0) / sum(row.values()) for wanted, row in confusion.items()]
+    rights = [(row.get(wanted, 0), sum(row.values())) for wanted, row in confusion.items()]
+    balanced = sum(right / of for right, of in rights) / len(rights) if len(rights) > 1 else None
     return {
         "faces": pairs.total(),
         "accuracy": share(sum(row.get(wanted, 0) for wanted, row in confusion.items()), pairs.total()),
-        "balanced_accuracy": sum(rates) / len(rates) if len(rates) > 1 else None,
+        "balanced_accuracy": balanced,
+        "interval": None if balanced is None else _interval(rights),
         "confusion": {str(wanted): {str(told): n for told, n in row.items()} for wanted, row in confusion.items()},
     }
+
+
+def _interval(rights: list[tuple[int, int]], z: float = 1.96) -> tuple[float, float]:
+    """95 % confidence interval of the mean of several shares (right, of): Wilson's for each, their distances from the
+    shares combined as independent (MOVER; Donner and Zou 2012)."""
+    below = above = mean = 0.0
+    for right, of in rights:
+        p = right / of
+        middle = (p + z * z / (2 * of)) / (1 + z * z / of)
+        half = z * math.sqrt(p * (1 - p) / of + z * z / (4 * of * of)) / (1 + z * z / of)
+        below += (p - middle + half) ** 2
+        above += (middle + half - p) ** 2
+        mean += p / len(rights)
+    return mean - math.sqrt(below) / len(rights), mean + math.sqrt(above) / len(rights)
+
+
+PARTS = {
+    "background": ("background",), "skin": ("skin",), "nose": ("nose",), "eyes": ("l_eye", "r_eye"),
+    "brows": ("l_brow", "r_brow"), "lips": ("u_lip", "l_lip"), "hair": ("hair",),
+}  # fmt: skip
+"""Part of the face -> parse classes that count as one."""
+
+
+class PartsTally:
+    """Intersection over union of parse maps with a data folder's, pooled over its faces."""
+
+    def __init__(self) -> None:
+        self.common, self.either = collections.Counter(), collections.Counter()
+
+    def add(self, found: np.ndarray, wanted: np.ndarray) -> None:
+        """Both HxW uint8; what is not known in `wanted` is left out."""
+        known = wanted != IGNORE
+        for part, classes in PARTS.items():
+            indices = [PARSE_CLASSES.index(name) for name in classes]
+            a, b = np.isin(found, indices) & known, np.isin(wanted, indices)
+            self.common[part] += int((a & b).sum())
+            self.either[part] += int((a | b).sum())
+
+    def scores(self) -> dict[str, float] | None:
+        """Part -> IoU, and their "mean"; None where no pixel was known."""
+        scores = {part: self.common[part] / of for part, of in self.either.items() if of}
+        return scores | {"mean": sum(scores.values()) / len(scores)} if scores else None
 
 
 def evaluate(
@@ -78,13 +132,17 @@ def evaluate(
     phrasings: also ask the held-out questions about this many of the faces, and see how often the verdict agrees with
     the model's own labels. A face that cannot be perceived counts as wrong everywhere and is asked nothing.
 
-    Returns {"faces", "failed", "labels": see `Tally.labels`, "age_exact", "age_within_one_group", "answers_asked",
-    "answers_agree": share of answers that say what the model's labels do, "contradictions": share of the faces whose
-    answers contradict each other, "phrasings"}. Raises InputError for an unusable folder.
+    Returns {"faces", "failed", "labels": see `Tally.labels`, "parse_map": see `PartsTally`, "age_exact",
+    "age_within_one_group", "answers_asked", "answers_agree": share of answers that say what the model's labels do,
+    "contradictions": share of the faces whose answers contradict each other, "phrasings"}. Raises InputError for an
+    unusable folder.
     """
     faces = read_labelled(data, split, limit)
-    require_known(faces)
-    tally, agree, contradictions, failed = Tally(), 0, 0, 0
+    names = model.bundle.manifest["attributes"]
+    more = [label for label, group in MORE.items() if group[0].name in names]
+    asked = asked_about((face.labels for face in faces), more)
+    require_known(faces, asked)
+    tally, parts, agree, contradictions, failed = Tally(asked), PartsTally(), 0, 0, 0
     perceived: list[Face] = []
     with ProgressBar("evaluate", len(faces)) as advance:
         for labelled in faces:
@@ -96,28 +154,40 @@ def evaluate(
                 print(f"{labelled.name}: {error}", file=sys.stderr)
                 tally.add(labelled.labels, None)
             else:
-                own = {name: stated(face.labels, name) for name in ASKED}
-                answers = {name: said(name, model.ask(face, question).text) for name, question in ASKED.items()}
+                answers = {name: said(name, model.ask(face, question).text) for name, question in asked.items()}
                 tally.add(labelled.labels, answers)
-                agree += sum(answers[name] == own[name] for name in ASKED)
+                agree += sum(answers[name] == stated(face.labels, name) for name in asked)
+                size = len(face.parse_map)
+                wanted = _parse_map(labelled, image.shape)
+                parts.add(face.parse_map, warp(wanted, crop_matrix(face.box, size), size, nearest=True))
                 contradictions += contradictory(answers)
                 if len(perceived) < phrasings:
                     perceived.append(face)
             advance({})
-    asked = len(faces) - failed
+    seen = len(faces) - failed
     return {
         "faces": len(faces),
         "failed": failed,
         "labels": tally.labels(),
+        "parse_map": parts.scores(),
         "age_exact": tally.age_within(0),
         "age_within_one_group": tally.age_within(1),
-        "answers_asked": asked * len(ASKED),
-        "answers_agree": share(agree, asked * len(ASKED)),
-        "contradictions": share(contradictions, asked),
+        "answers_asked": seen * len(asked),
+        "answers_agree": share(agree, seen * len(asked)),
+        "contradictions": share(contradictions, seen),
         "phrasings": {name: agreement(model, perceived, some) for name, some in held_out().yes_no.items()}
         if perceived
         else None,
     }
+
+
+def _parse_map(labelled: Record, shape: tuple[int, ...]) -> np.ndarray:
+    """A record's parse map; one that cannot be read is reported and counts as none."""
+    try:
+        return labelled.parse_map(shape)
+    except InputError as error:
+        print(f"{labelled.name}: {error}", file=sys.stderr)
+        return np.full(shape[:2], IGNORE, np.uint8)
 
 
 def confusion_pictures(labels: dict[str, dict], folder: str | Path) -> list[Path]:
@@ -151,5 +221,5 @@ def confusion_pictures(labels: dict[str, dict], folder: str | Path) -> list[Path
 
 def _order(name: str):
     """Values in their own order, Yes before No; what was not told comes last."""
-    values = (*AGES, "black", "brown", "blond", "red", "gray", "white", "True", "False")
+    values = (*GROUPS.get(name, ()), "True", "False")
     return lambda value: values.index(value) if value in values else len(values)

@@ -35,7 +35,7 @@ from faceinsight.runtime.progress import ProgressBar
 from faceinsight.runtime.prompt import PromptTemplate
 
 from .accuracy import Tally, require_known, share
-from .replies import ASKED, contradictory, said
+from .replies import asked_about, contradictory, said
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 _KEPT = (
@@ -190,7 +190,7 @@ def _confidence(face: Face, label: str) -> float:
 def score_peer(
     peer, data_folder: str | Path, split: str = "val", limit: int | None = None, model: FaceInsight | None = None
 ) -> dict:
-    """Asks every question of ASKED about every face of a data folder (labels.csv and images/), each on its own.
+    """Asks every question of `asked_about` about every face of a data folder (labels.csv and images/), each on its own.
 
     peer: a `Peer`, or anything with its `ask`; it sees the whole image. model: perceives each face, whose
     `knowledge_text` goes before every question (the training-free setting); None: no knowledge.
@@ -202,8 +202,9 @@ def score_peer(
     Raises InputError for an unusable folder.
     """
     faces = read_labelled(data_folder, split, limit)
-    require_known(faces)
-    tally, answered, times = Tally(), collections.Counter(), []
+    asked = asked_about(face.labels for face in faces)
+    require_known(faces, asked)
+    tally, answered, times = Tally(asked), collections.Counter(), []
     failed, contradictions = 0, 0
     with ProgressBar("peer", len(faces)) as advance:
         for labelled in faces:
@@ -211,7 +212,7 @@ def score_peer(
                 image = labelled.load()
                 box = labelled.box(image.shape)
                 context = "" if model is None else knowledge_text(model.perceive(image, box))
-                told = _replies(peer, image, context, times)
+                told = _replies(peer, image, context, asked, times)
             except FaceInsightError as error:
                 failed += 1
                 print(f"{labelled.name}: {error}", file=sys.stderr)
@@ -221,8 +222,8 @@ def score_peer(
                 answered.update(name for name, value in told.items() if value is not None)
                 contradictions += contradictory(told)
             advance({})
-    asked = len(faces) - failed
-    counts = {name: {"asked": asked, "answered": answered[name]} for name in ASKED}
+    seen = len(faces) - failed
+    counts = {name: {"asked": seen, "answered": answered[name]} for name in asked}
     return {
         "faces": len(faces),
         "failed": failed,
@@ -230,15 +231,17 @@ def score_peer(
         "labels": {name: scores | counts[name] for name, scores in tally.labels().items()},
         "age_exact": tally.age_within(0),
         "age_within_one_group": tally.age_within(1),
-        "contradictions": share(contradictions, asked),
+        "contradictions": share(contradictions, seen),
         "ms_per_answer": statistics.median(times) if times else None,
     }
 
 
-def _replies(peer, image: np.ndarray, context: str, times: list[float]) -> dict[str, str | bool | None]:
-    """What the peer says to each question of ASKED, None where it cannot be read; appends milliseconds to `times`."""
+def _replies(
+    peer, image: np.ndarray, context: str, asked: dict[str, str], times: list[float]
+) -> dict[str, str | bool | None]:
+    """What the peer says to each question, None where it cannot be read; appends milliseconds to `times`."""
     told = {}
-    for name, question in ASKED.items():
+    for name, question in asked.items():
         start = time.perf_counter()
         reply = peer.ask(image, question, context=context)
         times.append((time.perf_counter() - start) * 1e3)

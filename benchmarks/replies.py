@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
-from faceinsight.runtime.labels import GROUPS, assignment_from_labels
-from faceinsight.runtime.rules import RULES, Rule, consistent_assignment
+from faceinsight.runtime.labels import GROUPS, MORE, assignment_from_labels
+from faceinsight.runtime.rules import Rule, consistent_assignment, rules_for
 
 from .phrasings import yes_or_no
 
@@ -28,15 +28,19 @@ ASKED = {
     "Female": "Is this a woman?",
     "Age": "Which age group fits this person best: under 35, 35 to 49, 50 to 64, or 65 and older?",
     "Hair_Color": "Which hair color fits this person best: black, brown, blond, red, gray, or white?",
+    "Expression": "Which expression fits this face best: neutral, happy, sad, surprised, fearful, disgusted, angry, or "
+    "contemptuous?",
+    "Race": "Which race fits this person best: White, Black, East Asian, Southeast Asian, Indian, Middle Eastern, or "
+    "Latino?",
 }
 """Name -> question. A name is a label's, or the value of one that is asked for with Yes or No; Gray_Hair includes white
-hair."""
+hair. Of what not every model predicts (`runtime.labels.MORE`), see `asked_about`."""
 TASKS = {
-    "attributes": tuple(name for name in ASKED if name not in ("Male", "Female", "Age")),
-    "demographics": ("Male", "Female", "Age"),
-    "expression": ("Smiling",),
+    "attributes": tuple(name for name in ASKED if name not in ("Male", "Female", "Age", *MORE)),
+    "demographics": ("Male", "Female", "Age", "Race"),
+    "expression": ("Expression", "Smiling"),
 }
-"""The paper's tasks -> names of ASKED. Of expressions nano knows only whether a face smiles."""
+"""The paper's tasks -> names of ASKED."""
 RELATED = (
     Rule("exactly_one", ("Female", "Male")),
     Rule("excludes", ("Female", "Male", "Mustache", "Beard")),
@@ -45,6 +49,13 @@ RELATED = (
     Rule("implies", ("White_Hair", "Gray_Or_White")),
 )
 """Rules between questions of ASKED that ask for one thing twice; Gray_Or_White is the yes/no question of Gray_Hair."""
+
+
+def asked_about(faces: Iterable[Mapping], known: Collection[str] = tuple(MORE)) -> dict[str, str]:
+    """The part of ASKED to ask: of MORE only what the model knows and a person said of one of the faces, at least."""
+    faces = list(faces)
+    left_out = {name for name in MORE if name not in known or all(labels.get(name) is None for labels in faces)}
+    return {name: question for name, question in ASKED.items() if name not in left_out}
 
 
 def stated(labels: Mapping[str, str | bool | None], name: str) -> str | bool | None:
@@ -65,8 +76,10 @@ def contradictory(told: Mapping[str, str | bool | None]) -> bool:
     """Whether no face could have all that was told: the nearest assignment that obeys the rules differs."""
     assignment = assignment_from_labels(told) | {name: told[name] for name in ("Male", "Female")}
     assignment["Gray_Or_White"] = told["Gray_Hair"]
+    untold = {name for label in MORE if told.get(label) is None for name in GROUPS[label].values()}
+    assignment = {name: value for name, value in assignment.items() if name not in untold}
     probabilities = {name: 0.5 if value is None else float(value) for name, value in assignment.items()}
-    nearest = consistent_assignment(probabilities, RULES + RELATED)
+    nearest = consistent_assignment(probabilities, rules_for(tuple(assignment)) + RELATED)
     return any(value is not None and nearest[name] != value for name, value in assignment.items())
 
 
@@ -166,9 +179,46 @@ def hair_colour(reply: str) -> str | None:
     return named[0] if len(named) == 1 else None
 
 
+_EXPRESSIONS = {
+    "neutral": "neutral|expressionless|calm",
+    "happy": r"happy|happiness|joy\w*|smil\w+",
+    "sad": "sad|sadness|unhappy",
+    "surprise": "surprised?|astonished",
+    "fear": "fear|fearful|afraid|scared",
+    "disgust": "disgust(?:ed)?",
+    "anger": "anger|angry",
+    "contempt": "contempt|contemptuous",
+}
+_RACES = {
+    "white": "white|caucasian",
+    "black": "black|african(?: american)?",
+    "east asian": "(?<!south)(?<!south )(?<!south-)east[ -]asian",
+    "southeast asian": "south[ -]?east[ -]asian",
+    "indian": "indian|(?<!east )south asian",
+    "middle eastern": "middle[ -]eastern|arab",
+    "latino": "latin[oa]|hispanic",
+}
+
+
+def _only(values: Mapping[str, str]) -> Callable[[str], str | None]:
+    """A reader of the one value whose words a reply has; None for none or several."""
+
+    def read(reply: str) -> str | None:
+        text = _without_denials(reply.lower())
+        named = [value for value, words in values.items() if re.search(rf"\b(?:{words})\b", text)]
+        return named[0] if len(named) == 1 else None
+
+    return read
+
+
 def _without_denials(text: str) -> str:
     """The text without what it says is not so, up to the clause's end."""
     return re.sub(r"(?:\bnot\b|n't\b).*?(?=[,.;]|\bbut\b|$)", " ", text, flags=re.DOTALL)
 
 
-_READERS: dict[str, Callable[[str], str | None]] = {"Age": age_group, "Hair_Color": hair_colour}
+_READERS: dict[str, Callable[[str], str | None]] = {
+    "Age": age_group,
+    "Hair_Color": hair_colour,
+    "Expression": _only(_EXPRESSIONS),
+    "Race": _only(_RACES),
+}

@@ -20,9 +20,8 @@ from faceinsight.models.data.synthetic import generate
 from faceinsight.models.faceinsight import WEIGHTS, FaceInsightModel
 from faceinsight.runtime.bundle import FORMAT_VERSION, check_replaceable, write_bundle
 from faceinsight.runtime.errors import InputError
-from faceinsight.runtime.labels import NAMES
 from faceinsight.runtime.progress import ProgressBar
-from faceinsight.runtime.rules import RULES
+from faceinsight.runtime.rules import rules_for
 
 from .language import language_graph
 from .quantize import quantize_w8a8
@@ -200,7 +199,7 @@ def _manifest(model, digest, target, precision, contents, checks) -> dict:
         }
         for stage, content in contents.items()
     }
-    tokenizer = model.tokenizer_json.encode("utf-8")
+    tokenizer, names = model.tokenizer_json.encode("utf-8"), model.config.attributes.names
     return {
         "format_version": FORMAT_VERSION,
         "name": "faceinsight",
@@ -212,8 +211,8 @@ def _manifest(model, digest, target, precision, contents, checks) -> dict:
         "stages": stages,
         "tokenizer": {"file": "tokenizer.json", "sha256": hashlib.sha256(tokenizer).hexdigest()},
         "sizes": model.config.sizes,
-        "attributes": list(NAMES),
-        "rules": [{"kind": rule.kind, "names": list(rule.names)} for rule in RULES],
+        "attributes": list(names),
+        "rules": [{"kind": rule.kind, "names": list(rule.names)} for rule in rules_for(names)],
         "prompt": dataclasses.asdict(model.config.prompt),
         "language": {
             "layers": backbone.num_hidden_layers,

@@ -12,10 +12,10 @@ import torch
 from faceinsight.models.faceinsight import FaceInsightModel
 from faceinsight.runtime.engine import OnnxEngine
 from faceinsight.runtime.generate import CacheShape, Decoder, Sampling, Usage
-from faceinsight.runtime.labels import NAMES, labels_from_assignment
+from faceinsight.runtime.labels import labels_from_assignment
 from faceinsight.runtime.progress import ProgressBar
 from faceinsight.runtime.prompt import Prompter
-from faceinsight.runtime.rules import consistent_assignment
+from faceinsight.runtime.rules import consistent_assignment, rules_for
 
 QUESTIONS = ("is the person wearing glasses?", "what colour is the hair?", "describe this face")
 
@@ -102,10 +102,10 @@ def _language_error(model, engine, tokens, probabilities) -> float:
     """Teacher-forced: the share of the engine's answer tokens that PyTorch would not have chosen there."""
     decoder, prompter = _decoder(model, engine)
     wrong = total = 0
+    names = model.config.attributes.names
     for row in range(min(4, len(tokens))):
-        labels = labels_from_assignment(
-            consistent_assignment(dict(zip(NAMES, probabilities[row].tolist(), strict=True)))
-        )
+        known = dict(zip(names, probabilities[row].tolist(), strict=True))
+        labels = labels_from_assignment(consistent_assignment(known, rules_for(names)))
         prefix = prompter.prefix(labels, tokens.shape[1])
         cache = decoder.new_cache()
         for question in QUESTIONS:

@@ -36,6 +36,11 @@ class Task(StrEnum):
     expression = "expression"
 
 
+class More(StrEnum):
+    expression = "Expression"
+    race = "Race"
+
+
 class Setting(StrEnum):
     plain = "plain"
     training_free = "training-free"
@@ -212,6 +217,9 @@ def train(
         str, typer.Option(help='Data folder with labels.csv, a public face set, or "synthetic".')
     ] = "synthetic",
     config: Annotated[str, typer.Option(help="A preset (nano, edge, paper) or a config.json.")] = "nano",
+    also: Annotated[
+        list[More] | None, typer.Option(help="A label to predict beside the usual ones; the data has to have it.")
+    ] = None,
     threads: Threads = None,
     cpu: Annotated[bool, typer.Option("--cpu", help="Leave the GPU alone.")] = False,
 ) -> None:
@@ -226,6 +234,9 @@ def train(
     from faceinsight.models.training.recipe import train as run
 
     settings = FaceInsightConfig.from_json(_text(Path(config)), config) if config.endswith(".json") else preset(config)
+    if also:
+        labels = tuple(label.value for label in also)
+        settings = dataclasses.replace(settings, attributes=dataclasses.replace(settings.attributes, also=labels))
     print(f"model: {run(Recipe.load(recipe), settings, data, out, threads or 0, cpu)}")
 
 
@@ -256,7 +267,7 @@ def evaluate(
 ) -> None:
     """Accuracy on labelled images, and how often answers agree with the model's own labels, through the whole runtime;
     or that of a peer, asked the same."""
-    from faceinsight.benchmarks.replies import ASKED, TASKS
+    from faceinsight.benchmarks.replies import TASKS
 
     report = None if out is None else _report_folder(out)
     if peer is None:
@@ -275,7 +286,7 @@ def evaluate(
 
         knowledge = _load(bundle, "cpu", threads) if setting is Setting.training_free else None
         result = score_peer(Peer(peer, peer_device or "cpu"), data, split, limit, knowledge)
-    shown = ASKED if task is None else TASKS[task.value]
+    shown = result["labels"] if task is None else TASKS[task.value]
     result["labels"] = {name: scores for name, scores in result["labels"].items() if name in shown}
     if report is not None:
         from faceinsight.benchmarks.accuracy import confusion_pictures
@@ -300,12 +311,13 @@ def _report_folder(out: Path) -> Path:
 
 def _print_scores(result: dict, task: Task | None) -> None:
     rows = [
-        (name, _figure(s["balanced_accuracy"]), _figure(s["accuracy"]), str(s["faces"]))
+        (name, _figure(s["balanced_accuracy"]), _interval(s["interval"]), _figure(s["accuracy"]), str(s["faces"]))
         for name, s in result["labels"].items()
     ]
-    _print_table(
-        f"{result['faces']} faces, {result['failed']} failed", ("label", "balanced", "accuracy", "faces"), rows
-    )
+    title = f"{result['faces']} faces, {result['failed']} failed"
+    _print_table(title, ("label", "balanced", "95 % interval", "accuracy", "faces"), rows)
+    if parts := result.get("parse_map"):
+        print("parse map, IoU: " + ", ".join(f"{part} {iou:.3f}" for part, iou in parts.items()))
     if task in (None, Task.demographics):
         exact, near = (_figure(result[name]) for name in ("age_exact", "age_within_one_group"))
         print(f"age group: exact {exact}, within one group {near}")
@@ -342,6 +354,10 @@ def bench(
 
 def _figure(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
+
+
+def _interval(bounds: tuple[float, float] | None) -> str:
+    return "-" if bounds is None else f"{bounds[0]:.3f} to {bounds[1]:.3f}"
 
 
 def _needs(extra: str, *modules: str, instead: str = "") -> None:

@@ -23,7 +23,7 @@ class AttributeHead(nn.Module):
 
     def __init__(self, config: AttributeConfig, vision_width: int, segmentation_width: int):
         super().__init__()
-        count = len(config.prompts)
+        count = len(config.names)
         self.visual = nn.Linear(vision_width, config.width)
         self.segmentation = nn.Linear(segmentation_width, config.width, bias=False)
         if config.depth:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from faceinsight.runtime.errors import InputError
-from faceinsight.runtime.labels import ATTRIBUTES, PARSE_CLASSES
+from faceinsight.runtime.labels import MORE, PARSE_CLASSES, all_names
 from faceinsight.runtime.prompt import PromptTemplate
 
 
@@ -59,24 +59,37 @@ class AttributeConfig:
 
     width: dimensions of the shared space. text_width: dimensions of T^0, the language model's hidden size. depth: graph
     convolutions of the correlation constraint, 0 for none; tau: conditional probability below which two labels share no
-    edge; omega: the neighbours' say (the paper does not give the three; 2, 0.4 and 0.2 are ML-GCN's).
+    edge; omega: the neighbours' say (the paper does not give the three; 2, 0.4 and 0.2 are ML-GCN's). also: labels that
+    the model predicts beside those of every model, of `runtime.labels.MORE`.
     """
 
     width: int = 128
     text_width: int = 256
-    depth: int = 0
+    depth: int = 2
     tau: float = 0.4
     omega: float = 0.2
-    prompts: tuple[str, ...] = tuple(attribute.prompt for attribute in ATTRIBUTES)
+    also: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if unknown := set(self.also) - set(MORE):
+            raise ValueError(f"attributes.also names {', '.join(sorted(unknown))}; known: {', '.join(MORE)}")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the model's attributes, in the order of its outputs."""
+        return all_names(self.also)
 
 
 _NANO_PARSER = BackboneConfig(
     "segformer",
     {
+        "patch_sizes": [7, 5, 3, 3],
+        "strides": [2, 4, 2, 2],  # logits at half the resolution: at a quarter an eye is three cells by one
         "depths": [1, 1, 2, 1],
         "hidden_sizes": [16, 32, 64, 128],
         "num_attention_heads": [1, 1, 2, 4],
-        "decoder_hidden_size": 64,
+        "mlp_ratios": [2, 4, 4, 4],
+        "decoder_hidden_size": 32,
         "drop_path_rate": 0.0,
         "classifier_dropout_prob": 0.0,
         "num_labels": len(PARSE_CLASSES),
@@ -93,7 +106,7 @@ _NANO_VISION = BackboneConfig(
         "layer_type": "x",
         "downsample_in_first_stage": False,  # half resolution in the first stage, where the rims of glasses are seen
     },
-    size=128,
+    size=160,
 )
 _NANO_LANGUAGE = BackboneConfig(
     "llama",
@@ -148,7 +161,7 @@ class FaceInsightConfig:
                 vision=_backbone(data["vision"]),
                 mirrored=data["mirrored"],
                 segmentation=SegmentationConfig(**data["segmentation"]),
-                attributes=AttributeConfig(**_tuples(data["attributes"], "prompts")),
+                attributes=AttributeConfig(**_tuples(data["attributes"], "also")),
                 language=_backbone(data["language"]),
                 prompt=PromptTemplate(**data.get("prompt", {})),
                 context=data["context"],

@@ -15,7 +15,6 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from faceinsight.runtime.errors import InputError
-from faceinsight.runtime.labels import NAMES
 
 from .attributes import AttributeHead
 from .backbone import resolve
@@ -71,10 +70,6 @@ def check_sizes(config: FaceInsightConfig) -> None:
         raise InputError(
             f"parser.size is {config.parser.size}; it must be a multiple of segmentation.size / segmentation.cell, "
             f"which is {cells}"
-        )
-    if len(config.attributes.prompts) != len(NAMES):
-        raise InputError(
-            f"attributes.prompts has {len(config.attributes.prompts)} texts; there are {len(NAMES)} labels"
         )
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from faceinsight.runtime.labels import NAMES
-from faceinsight.runtime.rules import RULES, Rule
+from faceinsight.runtime.rules import RULES, Rule, rules_for
 
 
 def violations(probabilities: Tensor, rules: Sequence[Rule] = RULES, names: Sequence[str] = NAMES) -> Tensor:
@@ -31,6 +31,7 @@ def _violation(kind: str, p: Tensor) -> Tensor:
     return p[:, 0] * (1 - others.prod(1))
 
 
-def logic_loss(logits: Tensor) -> Tensor:
-    """L_c: the mean violation of the rules under the predicted probabilities. logits: [B, L]."""
-    return violations(logits.float().sigmoid()).mean()
+def logic_loss(logits: Tensor, names: Sequence[str] = NAMES) -> Tensor:
+    """L_c: the mean violation of the rules under the predicted probabilities. logits: [B, L], of the attributes
+    `names`."""
+    return violations(logits.float().sigmoid(), rules_for(names), names).mean()

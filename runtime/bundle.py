@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import BundleError, FaceInsightError
-from .labels import NAMES
+from .labels import MORE, all_names
 from .prompt import Prompter, PromptTemplate
 from .rules import Rule, consistent_assignment, rules_from_json
 
@@ -87,16 +87,17 @@ def _validate(bundle: Bundle, path: Path) -> None:
     manifest = bundle.manifest
     if manifest["target"] not in TARGETS:
         raise BundleError(f"{path} is for the unknown target {manifest['target']!r}; known: {', '.join(TARGETS)}")
-    unknown = set(manifest["attributes"]) - set(NAMES)
-    if unknown:
+    names = manifest["attributes"]
+    if unknown := set(names) - set(all_names()):
         raise BundleError(f"{path} speaks of attributes this runtime does not know: {sorted(unknown)}")
-    if sorted(manifest["attributes"]) != sorted(NAMES):
+    also = [label for label, group in MORE.items() if group[0].name in names]
+    if sorted(names) != sorted(all_names(also)):
         raise BundleError(f"{path} does not name each attribute once; rebuild the bundle with `faceinsight build`")
     numbers = [manifest["sizes"][stage] for stage in ("refiner", "parser", "vision")]
     numbers += [manifest["language"][key] for key in ("layers", "kv_heads", "head_dim", "vocab_size", "context")]
     if not all(type(n) is int and n > 0 for n in numbers):
         raise BundleError(f"{path} has a size that is not a positive whole number; rebuild it with `faceinsight build`")
-    consistent_assignment(dict.fromkeys(NAMES, 0.5), bundle.rules)
+    consistent_assignment(dict.fromkeys(names, 0.5), bundle.rules)
     try:
         bundle.prompter.prefix({}, 1)
         bundle.prompter.question("is he bald?", 1000)

@@ -8,6 +8,7 @@ Names follow CelebA where CelebA has the attribute.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 PARSE_CLASSES = (
@@ -65,6 +66,32 @@ ATTRIBUTES = (
     Attribute("Wearing_Necktie", "a person who wears a necktie", ("cloth", "neck"), ("necktie",)),
 )
 NAMES = tuple(attribute.name for attribute in ATTRIBUTES)
+"""What every model predicts."""
+
+_FEELING = r"looks (?:neutral|happy|sad|surprised|fearful|disgusted|angry|contemptuous)\b"
+_ORIGIN = r"looks (?:white|black|east asian|southeast asian|indian|middle eastern|latino)\b"
+_EXPRESSIONS = {
+    "neutral": "a neutral face", "happy": "a happy face", "sad": "a sad face", "surprise": "a surprised face",
+    "fear": "a fearful face", "disgust": "a disgusted face", "anger": "an angry face",
+    "contempt": "a contemptuous face",
+}  # fmt: skip
+_RACES = {
+    "white": "a white person", "black": "a black person", "east asian": "an East Asian person",
+    "southeast asian": "a Southeast Asian person", "indian": "an Indian person",
+    "middle eastern": "a Middle Eastern person", "latino": "a Latino person",
+}  # fmt: skip
+
+
+def _more(label: str, prompts: dict[str, str], words: str) -> tuple[Attribute, ...]:
+    """The attributes of a group: "Race_East_Asian" for its value "east asian"."""
+    return tuple(
+        Attribute(f"{label}_{value.title().replace(' ', '_')}", prompt, _FACE, (words,))
+        for value, prompt in prompts.items()
+    )
+
+
+MORE = {"Expression": _more("Expression", _EXPRESSIONS, _FEELING), "Race": _more("Race", _RACES, _ORIGIN)}
+"""Label -> its attributes: what a model also predicts if its config says so, because the data it learns from has it."""
 
 GROUPS = {
     "Gender": {"male": "Male", "female": None},
@@ -73,6 +100,8 @@ GROUPS = {
         "black": "Black_Hair", "brown": "Brown_Hair", "blond": "Blond_Hair",
         "red": "Red_Hair", "gray": "Gray_Hair", "white": "White_Hair",
     },
+    "Expression": dict(zip(_EXPRESSIONS, (attribute.name for attribute in MORE["Expression"]), strict=True)),
+    "Race": dict(zip(_RACES, (attribute.name for attribute in MORE["Race"]), strict=True)),
 }  # fmt: skip
 """Label -> value -> the attribute that is 1 for it. None: the value that holds when the others are 0."""
 
@@ -80,24 +109,40 @@ _GROUPED = {name for values in GROUPS.values() for name in values.values()}
 FLAGS = tuple(name for name in NAMES if name not in _GROUPED)
 """Labels that are plain yes/no attributes."""
 
-LABELS = (*GROUPS, *FLAGS)
+LABELS = (*(label for label in GROUPS if label not in MORE), *FLAGS)
+"""The labels of every model."""
 
 EXCLUSIVE = {name for values in GROUPS.values() if None not in values.values() for name in values.values()}
 """Attributes that compete: of each one's group exactly one is 1."""
 
 
-def labels_from_assignment(assignment: dict[str, bool]) -> dict[str, str | bool]:
-    """Turns a consistent assignment {attribute: bool} into labels {"Gender": "male", "Eyeglasses": False, ...}."""
+def all_attributes(also: Sequence[str] = tuple(MORE)) -> tuple[Attribute, ...]:
+    """The attributes of a model that predicts the labels `also` (of MORE) besides; by default all there are."""
+    return (*ATTRIBUTES, *(attribute for label in MORE if label in also for attribute in MORE[label]))
+
+
+def all_names(also: Sequence[str] = tuple(MORE)) -> tuple[str, ...]:
+    """Their names, in the order of a model's outputs."""
+    return tuple(attribute.name for attribute in all_attributes(also))
+
+
+def labels_from_assignment(assignment: Mapping[str, bool]) -> dict[str, str | bool]:
+    """Turns a consistent assignment {attribute: bool} into labels {"Gender": "male", "Eyeglasses": False, ...}; of MORE
+    those whose attributes it holds, last."""
     labels: dict[str, str | bool] = {}
-    for label, values in GROUPS.items():
-        chosen = [value for value, name in values.items() if name is not None and assignment[name]]
-        default = [value for value, name in values.items() if name is None]
-        labels[label] = (chosen or default)[0]
-    return labels | {name: bool(assignment[name]) for name in FLAGS}
+    for label in (*LABELS, *MORE):
+        values = GROUPS.get(label)
+        if values is None:
+            labels[label] = bool(assignment[label])
+        elif any(name in assignment for name in values.values()):
+            chosen = [value for value, name in values.items() if name is not None and assignment[name]]
+            default = [value for value, name in values.items() if name is None]
+            labels[label] = (chosen or default)[0]
+    return labels
 
 
-def assignment_from_labels(labels: dict[str, str | bool | None]) -> dict[str, bool | None]:
-    """The inverse; an absent or None label gives None for each of its attributes (not known)."""
+def assignment_from_labels(labels: Mapping[str, str | bool | None]) -> dict[str, bool | None]:
+    """The inverse, with every attribute there is; an absent or None label gives None (not known)."""
     assignment: dict[str, bool | None] = {}
     for label, values in GROUPS.items():
         value = labels.get(label)
@@ -105,10 +150,10 @@ def assignment_from_labels(labels: dict[str, str | bool | None]) -> dict[str, bo
             if name is not None:
                 assignment[name] = None if value is None else candidate == value
     assignment |= {name: labels.get(name) for name in FLAGS}
-    return {name: assignment[name] for name in NAMES}
+    return {name: assignment[name] for name in all_names()}
 
 
 def mentioned(text: str) -> tuple[str, ...]:
     """Names of the attributes that an answer's text speaks of; none for a refusal."""
     text = text.lower()
-    return tuple(a.name for a in ATTRIBUTES if re.search(rf"\b(?:{'|'.join(a.words)})", text))
+    return tuple(a.name for a in all_attributes() if re.search(rf"\b(?:{'|'.join(a.words)})", text))

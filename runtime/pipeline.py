@@ -19,7 +19,7 @@ from .engine import Engine, OnnxEngine
 from .errors import BundleError, InputError, NoFaceError
 from .generate import READING_TOKENS, Cache, CacheShape, Decoder, Sampling, Usage
 from .image import check_box, crop_matrix, load_image, refined_box, warp
-from .labels import ATTRIBUTES, EXCLUSIVE, GROUPS, PARSE_CLASSES, labels_from_assignment, mentioned
+from .labels import EXCLUSIVE, GROUPS, PARSE_CLASSES, all_attributes, labels_from_assignment, mentioned
 from .rules import consistent_assignment
 
 FAR = 0.12
@@ -32,7 +32,7 @@ class Face:
     """A perceived face: ask as many questions about it as you like, it is encoded once.
 
     box: xyxy in image pixels, hairline to chin, refined. crop_box: the square the model saw, xyxy in image pixels.
-    attributes: {name in runtime.labels.NAMES: probability in [0, 1]}. labels: the most probable ones that obey every
+    attributes: {attribute of runtime.labels: probability in [0, 1]}. labels: the most probable ones that obey every
     rule. parse_map: HxW uint8 over the crop, values index runtime.labels.PARSE_CLASSES. timings: {"parser_ms": ...}, of
     the whole batch where several faces were perceived together. visual_tokens: [1, N, width] float32, what the language
     model reads. model_hash: of the model that perceived it.
@@ -277,7 +277,7 @@ class FaceInsight:
         names = mentioned(text)
         attributes = {name: face.attributes[name] for name in names if name in face.attributes}
         present = {PARSE_CLASSES[i] for i in np.unique(face.parse_map)}
-        regions = {region for a in ATTRIBUTES if a.name in attributes for region in a.regions}
+        regions = {region for a in all_attributes() if a.name in attributes for region in a.regions}
         timings = {
             "ttft_ms": usage.ttft_ms,
             "decode_ms": usage.decode_ms,
@@ -297,7 +297,8 @@ class FaceInsight:
 
 def _confidence(face: Face, attributes: dict[str, float]) -> float | None:
     """Least probability of an assigned value among `attributes`; of a group only the chosen value counts."""
-    chosen = {name for label, values in GROUPS.items() if (name := values[face.labels[label]]) is not None}
+    held = ((values, face.labels[label]) for label, values in GROUPS.items() if label in face.labels)
+    chosen = {name for values, value in held if (name := values[value]) is not None}
     values = [
         p if name in chosen or face.labels.get(name) else 1 - p
         for name, p in attributes.items()

@@ -22,6 +22,8 @@ FACT_NAMES = {
     "Long_Hair": "long",
     "Wearing_Hat": "hat",
     "Wearing_Necktie": "necktie",
+    "Expression": "expression",
+    "Race": "race",
 }
 """Label -> its name in the fact line."""
 
@@ -56,7 +58,7 @@ class PromptTemplate:
 
     def facts(self, labels: dict[str, str | bool]) -> str:
         """labels (runtime.labels) in words: "gender female age 35-49 hair brown eyeglasses no ..."."""
-        words = (f"{FACT_NAMES[name]} {_value(value)}" for name, value in labels.items() if name in FACT_NAMES)
+        words = (f"{FACT_NAMES[name]} {fact_value(value)}" for name, value in labels.items() if name in FACT_NAMES)
         return self.fact_separator.join(words)
 
     def normalise(self, question: str) -> str:
@@ -143,11 +145,12 @@ def verdict(reading: str, labels: dict[str, str | bool]) -> bool | None:
         held, known = labels["Mustache"] or labels["Beard"], {"yes", "no"}
     else:
         label = next((label for label, word in FACT_NAMES.items() if word == name), None)
-        if label is None:
+        if label not in labels:
             return None
-        held, known = labels[label], set(GROUPS.get(label, ("yes", "no")))
-    return _value(held) in values if values and known.issuperset(values) else None
+        held, known = labels[label], set(map(fact_value, GROUPS.get(label, (True, False))))
+    return fact_value(held) in values if values and known.issuperset(values) else None
 
 
-def _value(value: str | bool) -> str:
-    return value if isinstance(value, str) else ("yes" if value else "no")
+def fact_value(value: str | bool) -> str:
+    """A label's value as one word of the fact line."""
+    return value.replace(" ", "-") if isinstance(value, str) else ("yes" if value else "no")

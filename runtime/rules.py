@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .errors import BundleError
+from .labels import MORE, NAMES
 
 KINDS = ("exactly_one", "implies", "excludes")
 MAX_GROUP = 16
@@ -44,13 +45,28 @@ class Rule:
         return f"{self.kind}({', '.join(self.names)})"
 
 
-RULES = (
+_RULES = (
     Rule("exactly_one", ("Age_0_34", "Age_35_49", "Age_50_64", "Age_65_Plus")),
     Rule("exactly_one", ("Black_Hair", "Brown_Hair", "Blond_Hair", "Red_Hair", "Gray_Hair", "White_Hair")),
     Rule("implies", ("Mustache", "Male")),
     Rule("implies", ("Beard", "Male")),
     Rule("excludes", ("Wearing_Hat", "Bald", "Receding_Hairline")),
+    *(Rule("exactly_one", tuple(attribute.name for attribute in group)) for group in MORE.values()),
+    Rule("implies", ("Expression_Happy", "Smiling")),
+    Rule(
+        "excludes",
+        ("Smiling", *(f"Expression_{value}" for value in ("Neutral", "Sad", "Fear", "Disgust", "Anger"))),
+    ),
 )
+
+
+def rules_for(names: Sequence[str]) -> tuple[Rule, ...]:
+    """The rules of a model with these attributes."""
+    return tuple(rule for rule in _RULES if set(rule.names) <= set(names))
+
+
+RULES = rules_for(NAMES)
+"""Those of every model."""
 
 
 def rules_from_json(items: Sequence[Mapping], names: Sequence[str]) -> tuple[Rule, ...]:

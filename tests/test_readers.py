@@ -169,7 +169,8 @@ def read_all(root) -> dict[str, dict]:
 
 
 def test_our_own_labels_are_in_the_vocabulary_as_they_are():
-    assert {label: LABELS[label] for label in GROUPS} == {label: tuple(values) for label, values in GROUPS.items()}
+    for label, values in GROUPS.items():
+        assert LABELS[label][: len(values)] == tuple(values)
     assert all(LABELS[flag] == () for flag in FLAGS)
     assert set(COARSE_RACE) | set(COARSE_RACE.values()) <= set(LABELS["Race"])
 

@@ -33,6 +33,10 @@ _STATES = {
     "Wearing_Hat": ("{he} is not wearing a hat", "{he} is wearing a hat"),
     "Wearing_Necktie": ("{he} is not wearing a necktie", "{he} is wearing a necktie"),
 }
+_MOODS = {
+    "surprise": "surprised", "fear": "fearful", "disgust": "disgusted", "anger": "angry", "contempt": "contemptuous",
+}  # fmt: skip
+"""A value of Expression -> the adjective, where it is none itself."""
 _WORN = {"Wearing_Hat": "a hat", "Eyeglasses": "eyeglasses", "Wearing_Necktie": "a necktie"}
 
 
@@ -53,6 +57,8 @@ def answer_what(labels: Mapping, topic: str) -> str:
     if topic in ("hair", "hair color", "hair length"):
         look = {"hair": f"{length} and {color}", "hair color": color, "hair length": length}[topic]
         text = f"{he} is bald on top; the remaining hair is {look}" if labels["Bald"] else f"{his} hair is {look}"
+    elif topic == "expression" and "Expression" in labels:
+        text = state(labels, "Expression")
     elif topic == "expression":
         manner = f"with {his} " + ("teeth visible" if labels["Teeth_Visible"] else "mouth closed")
         text = f"{he} is smiling {manner}" if labels["Smiling"] else f"{his} expression is neutral"
@@ -64,8 +70,8 @@ def answer_what(labels: Mapping, topic: str) -> str:
     elif topic == "baldness" and not labels["Receding_Hairline"]:
         text = f"{he} is not bald, and {his} hairline is not receding"
     else:
-        compound = {"baldness": "Receding_Hairline", "facial hair": "Facial_Hair"}
-        text = state(labels, compound.get(topic, TOPICS[topic].labels[0]))
+        compound = {"baldness": "Receding_Hairline", "facial hair": "Facial_Hair", "race": "Race"}
+        text = state(labels, compound.get(topic) or TOPICS[topic].labels[0])
     return text[0].upper() + text[1:] + "."
 
 
@@ -111,6 +117,10 @@ def state(labels: Mapping, label: str) -> str:
         return f"{he} looks {_AGES[labels['Age']]}"
     if label == "Hair_Color":
         return f"{his} {rest}hair is {labels['Hair_Color']}"
+    if label == "Expression":
+        return f"{he} looks {_MOODS.get(labels[label], labels[label])}"
+    if label == "Race":
+        return f"{he} looks {labels[label].title()}"
     if label == "Facial_Hair":
         kinds = {
             (True, True): "a mustache and a beard", (True, False): "a mustache but no beard",

@@ -31,18 +31,16 @@ CELEBA_FLAGS = tuple(name for name in CELEBA_ATTRIBUTES if name not in {"Male", 
 LABELS: dict[str, tuple[str, ...]] = {
     **{label: tuple(values) for label, values in GROUPS.items()},
     **{flag: () for flag in FLAGS},
-    "Expression": ("neutral", "happy", "sad", "surprise", "fear", "disgust", "anger", "contempt"),
-    "Race": (
-        "white", "black", "east asian", "southeast asian", "indian", "middle eastern", "latino", "asian", "other",
-    ),
+    "Race": (*GROUPS["Race"], "asian", "other"),
     "Age_Range": ("0-2", "3-9", "10-19", "20-29", "30-39", "40-49", "50-59", "60-69", "70+"),
     **{name: () for name in CELEBA_FLAGS if name not in FLAGS},
 }  # fmt: skip
 """Label -> its values; () for a flag, whose values are True and False.
 
-Race is what annotators saw, in the sets' own words: FairFace's seven values, the finest that a public set has, and two
-for UTKFace, which does not tell their parts apart (COARSE_RACE). "other" is a value, not a missing label. Age_Range
-holds FairFace's ranges; 30-39 and 60-69 lie on both sides of a bound of Age, so they decide no Age.
+Race is what annotators saw, in the sets' own words: ours are FairFace's seven values, the finest that a public set has,
+and there are two for UTKFace, which does not tell their parts apart (COARSE_RACE). "other" is a value, not a
+missing label. Age_Range holds FairFace's ranges; 30-39 and 60-69 lie on both sides of a bound of Age, so they decide no
+Age.
 """
 
 NUMBERS = {"Age_Years": range(121)}

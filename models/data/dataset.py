@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,10 @@ import numpy as np
 from faceinsight.runtime.detect import CascadeDetector
 from faceinsight.runtime.errors import InputError
 from faceinsight.runtime.image import crop_matrix, warp
-from faceinsight.runtime.labels import IGNORE, LABELS, NAMES
+from faceinsight.runtime.labels import GROUPS, IGNORE, LABELS, MORE, NAMES
 
 from .augment import NOMINAL_SIDE
-from .canonical import CELEBA_SETS
+from .canonical import CELEBA_SETS, COARSE_RACE
 from .portraits import SPLITS, Portraits, read_portraits, read_rows, row_labels, targets
 from .readers import Record, Records, find_reader
 from .readers.records import hashed_split
@@ -31,15 +32,22 @@ class RecordFaces:
     targets: [n, L] float32, 1, 0 or NaN where the set does not tell.
     """
 
-    def __init__(self, records: Records):
+    def __init__(self, records: Records, names: Sequence[str] = NAMES):
+        """names: the attributes whose targets are wanted."""
         self.records = records.records
         self.masked = any(record.parts for record in self.records)
-        self.targets = targets([_ours(record.labels) for record in self.records])
+        self.targets = targets([_ours(record.labels) for record in self.records], names)
+        column = {name: index for index, name in enumerate(names)}
+        for fine, coarse in COARSE_RACE.items():
+            if (name := GROUPS["Race"][fine]) in column:
+                open_rows = [record.labels.get("Race") == coarse for record in self.records]
+                self.targets[open_rows, column[name]] = np.nan
         if records.source in CELEBA_SETS:
-            gray, white = (NAMES.index(name) for name in ("Gray_Hair", "White_Hair"))
+            gray, white = column["Gray_Hair"], column["White_Hair"]
             self.targets[self.targets[:, gray] == 1, white] = np.nan
         if np.isnan(self.targets).all():
-            raise InputError(f"{records.source} has none of the labels that the model knows: {', '.join(LABELS)}")
+            known = (*LABELS, *(label for label, group in MORE.items() if group[0].name in names))
+            raise InputError(f"{records.source} has none of the labels that the model knows: {', '.join(known)}")
         self.skipped = {reason: f"{count}, first {records.skipped.names[reason][0]}"
                         for reason, count in records.skipped.counts.items()}  # fmt: skip
         self._unreadable: set[int] = set()
@@ -95,15 +103,17 @@ def _detector() -> CascadeDetector:
     return CascadeDetector()
 
 
-def read_faces(directory: str | Path, split: str) -> Portraits | RecordFaces:
+def read_faces(directory: str | Path, split: str, names: Sequence[str] = NAMES) -> Portraits | RecordFaces:
     """One split ("train", "val", "test") of a folder in our own form (labels.csv), or of any set of
     models/data/readers. In a set without a val split every tenth training face, by its name, is val.
+
+    names: the attributes whose targets are wanted.
 
     Raises InputError for a folder that is none of them, or damaged.
     """
     if (Path(directory) / "labels.csv").is_file():
-        return read_portraits(directory, split)
-    return RecordFaces(_read_records(Path(directory), split))
+        return read_portraits(directory, split, names)
+    return RecordFaces(_read_records(Path(directory), split), names)
 
 
 def read_labelled(directory: str | Path, split: str, limit: int | None = None) -> list[Record]:
@@ -124,7 +134,8 @@ def read_labelled(directory: str | Path, split: str, limit: int | None = None) -
     records = []
     for row in read_rows(directory, split, limit):
         known = {label: value for label, value in row_labels(row).items() if value is not None}
-        records.append(Record(row["file"], directory / "images" / row["file"], known))
+        mask = (directory / "masks" / row["file"]).with_suffix(".png")
+        records.append(Record(row["file"], directory / "images" / row["file"], known, mask=mask))
     return records
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +22,8 @@ class Portraits:
     """Labelled faces in memory.
 
     images: [n] of HxWx3 uint8 RGB, the face centred as `runtime.image` crops it. masks: [n] of HxW uint8 parse maps,
-    255 where not known. targets: [n, L] float32, 1, 0 or NaN where the label is not known. skipped: file -> why it was
+    255 where not known. targets: [n, L] float32, 1, 0 or NaN where the label is not known, in the order of the
+    names that it was read with. skipped: file -> why it was
     left out.
     """
 
@@ -44,8 +46,10 @@ class Portraits:
         return self.images[index], self.masks[index], self.targets[index]
 
 
-def read_portraits(directory: str | Path, split: str) -> Portraits:
+def read_portraits(directory: str | Path, split: str, names: Sequence[str] = NAMES) -> Portraits:
     """Reads one split ("train" or "val"). Unreadable images and masks that do not fit are skipped and reported.
+
+    names: the attributes whose targets are wanted.
 
     Raises InputError when labels.csv is missing or damaged, or nothing of the split is left.
     """
@@ -54,7 +58,7 @@ def read_portraits(directory: str | Path, split: str) -> Portraits:
     for row in read_rows(directory, split):
         try:
             image = load_image(directory / "images" / row["file"])
-            mask = _mask(directory / "masks" / Path(row["file"]).with_suffix(".png"), image.shape[:2])
+            mask = read_mask(directory / "masks" / Path(row["file"]).with_suffix(".png"), image.shape[:2])
         except InputError as error:
             skipped[row["file"]] = str(error)
             continue
@@ -64,7 +68,7 @@ def read_portraits(directory: str | Path, split: str) -> Portraits:
         files.append(row["file"])
     if not images:
         raise InputError(f"{directory} has no readable image in split {split!r}; skipped: {len(skipped)}")
-    return Portraits(images, masks, targets(labels), files, skipped)
+    return Portraits(images, masks, targets(labels, names), files, skipped)
 
 
 def read_rows(directory: str | Path, split: str, limit: int | None = None) -> list[dict[str, str]]:
@@ -102,7 +106,7 @@ def read_rows(directory: str | Path, split: str, limit: int | None = None) -> li
     return rows
 
 
-def _mask(path: Path, shape: tuple[int, int]) -> np.ndarray:
+def read_mask(path: Path, shape: tuple[int, int]) -> np.ndarray:
     """The parse map of an image of `shape`, all unknown if there is no file. Raises InputError when it does not fit."""
     if not path.is_file():
         return np.full(shape, IGNORE, np.uint8)
@@ -121,7 +125,7 @@ def row_labels(row: dict[str, str]) -> dict[str, str | bool | None]:
     return labels | {flag: row[flag] == "1" if row.get(flag) else None for flag in FLAGS}
 
 
-def targets(labels: list[dict]) -> np.ndarray:
-    """[n, L] float32 targets in the order of runtime.labels.NAMES; NaN where a label is None."""
+def targets(labels: list[dict], names: Sequence[str] = NAMES) -> np.ndarray:
+    """[n, L] float32 targets of the attributes `names`; NaN where a label is None or absent."""
     rows = [assignment_from_labels(item) for item in labels]
-    return np.array([[np.nan if row[name] is None else row[name] for name in NAMES] for row in rows], np.float32)
+    return np.array([[np.nan if row[name] is None else row[name] for name in names] for row in rows], np.float32)

@@ -14,8 +14,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from faceinsight.runtime.labels import FLAGS, GROUPS, LABELS
-from faceinsight.runtime.prompt import FACT_NAMES
+from faceinsight.runtime.labels import FLAGS, GROUPS, LABELS, MORE
+from faceinsight.runtime.prompt import FACT_NAMES, fact_value
 
 from .answers import IDENTITY, OFF_TOPIC, answer_what, answer_yes_no, describe, named_values
 from .vocabulary import (
@@ -30,10 +30,13 @@ from .vocabulary import (
     IDENTIFY,
     INDIRECT,
     KEYWORDS,
+    MORE_SPECS,
+    MORE_TOPICS,
     NOUN_FRAMES,
     SLOTS,
     SPECS,
     SYLLABLES,
+    TELLS_OF,
     THINK,
     TOPICS,
     TRUTH,
@@ -184,28 +187,36 @@ def exchange(labels: Mapping, rng: random.Random) -> Exchange:
 
 
 def _ask_yes_no(labels: Mapping, rng: random.Random) -> tuple:
+    more = _more(labels)
+    groups = [label for label in GROUPS if label in LABELS]
     # groups have more values to tell apart
-    label = rng.choice((*LABELS, *GROUPS, *GROUPS, "Facial_Hair"))
-    values = list(SPECS[label])
+    label = rng.choice((*LABELS, *groups, *groups, "Facial_Hair", *more, *more, *more))
+    specs = MORE_SPECS[label] if label in MORE else SPECS[label]
+    values = list(specs)
     value = values[rng.random() < 0.2 and len(values) == 2] if label in _FLAG_LIKE else rng.choice(values)
     absent = rng.random() < 0.06
-    if rng.random() < WRITTEN_SHARE:
+    if label not in MORE and rng.random() < WRITTEN_SHARE:
         value, absent = rng.choice(tuple(WRITTEN["yes_no"][label])), False
         table, words = WRITTEN["yes_no"][label][value], {}
         if value == "either":
             value, words["x"] = _either(label, rng)
         question = _written_question(table, None if label == "Gender" else labels["Gender"], rng, **words)
     else:
-        question = _yes_no_question(SPECS[label][value], label, labels["Gender"], absent, rng)
+        question = _yes_no_question(specs[value], label, labels["Gender"], absent, rng)
     evidence = ("Mustache", "Beard") if label == "Facial_Hair" else (label,)
     return question, _reading(label, value, absent), answer_yes_no(labels, label, value, absent), evidence
+
+
+def _more(labels: Mapping) -> list[str]:
+    """The labels that not every model has."""
+    return [label for label in MORE if label in labels]
 
 
 def _reading(label: str, value: str | bool, absent: bool) -> str:
     """A yes/no question in the words of the fact line: its label and the values for which Yes is right."""
     if label in GROUPS:
         named = named_values(value)
-        return " ".join([FACT_NAMES[label], *(v for v in GROUPS[label] if (v in named) != absent)])
+        return " ".join([FACT_NAMES[label], *(fact_value(v) for v in GROUPS[label] if (v in named) != absent)])
     return f"{FACT_NAMES.get(label, 'facial')} {'yes' if value != absent else 'no'}"
 
 
@@ -217,6 +228,11 @@ def _either(label: str, rng: random.Random) -> tuple[str, str]:
 
 
 def _ask_what(labels: Mapping, rng: random.Random) -> tuple:
+    more = _more(labels)
+    if more and rng.random() < 0.15 * len(more):
+        label = rng.choice(more)
+        question = _open_question(MORE_TOPICS[label], _subject(rng, labels["Gender"]), rng)
+        return question, f"what {FACT_NAMES[label]}", answer_what(labels, FACT_NAMES[label]), (label,)
     if rng.random() < WRITTEN_SHARE / 2:
         topic = rng.choice(tuple(WRITTEN["what"]))
         question = _written_question(WRITTEN["what"][topic], None if topic == "gender" else labels["Gender"], rng)
@@ -232,7 +248,8 @@ def _ask_what(labels: Mapping, rng: random.Random) -> tuple:
         topic = rng.choice(tuple(TOPICS))
         subject = _subject(rng, None if topic == "gender" else labels["Gender"])
         question = _open_question(TOPICS[topic], subject, rng)
-    return question, f"what {topic}", answer_what(labels, topic), TOPICS[topic].labels
+    evidence = ("Expression",) if topic == "expression" and "Expression" in more else TOPICS[topic].labels
+    return question, f"what {topic}", answer_what(labels, topic), evidence
 
 
 def _ask_describe(labels: Mapping, rng: random.Random) -> tuple:
@@ -244,18 +261,24 @@ def _ask_identity(labels: Mapping, rng: random.Random) -> tuple:
 
 
 def _ask_off_topic(labels: Mapping, rng: random.Random) -> tuple:
+    while True:
+        question = _off_topic_question(labels, rng)
+        # what one model refuses another one can tell
+        if not any(TELLS_OF[label].search(question) for label in _more(labels)):
+            return question, "other", OFF_TOPIC, ()
+
+
+def _off_topic_question(labels: Mapping, rng: random.Random) -> str:
     source = rng.random()
     if rng.random() < WRITTEN_SHARE / 2:
-        question = _written_question(WRITTEN["request"]["off_topic"], labels["Gender"], rng)
-    elif source < 0.35:
-        question = _from_table(GENERAL, labels, rng)
-    elif source < 0.55:
-        question = _yes_no_question(UNKNOWN, "", labels["Gender"], rng.random() < 0.06, rng)
-    elif source < 0.78:
-        question = _open_question(UNKNOWN_TOPIC, _subject(rng, labels["Gender"]), rng)
-    else:
-        question = _about_something_else(rng)
-    return question, "other", OFF_TOPIC, ()
+        return _written_question(WRITTEN["request"]["off_topic"], labels["Gender"], rng)
+    if source < 0.35:
+        return _from_table(GENERAL, labels, rng)
+    if source < 0.55:
+        return _yes_no_question(UNKNOWN, "", labels["Gender"], rng.random() < 0.06, rng)
+    if source < 0.78:
+        return _open_question(UNKNOWN_TOPIC, _subject(rng, labels["Gender"]), rng)
+    return _about_something_else(rng)
 
 
 KINDS = {_ask_yes_no: 60, _ask_what: 17, _ask_describe: 6, _ask_identity: 5, _ask_off_topic: 12}

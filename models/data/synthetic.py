@@ -9,6 +9,7 @@ Shading and texture multiply the image afterwards, so they never touch the map.
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -67,8 +68,11 @@ ODDS = {
 depends on Beard, Teeth_Visible on Smiling. Bald is men's and without a hat; Receding_Hairline without either."""
 
 
-def sample_labels(rng: np.random.Generator) -> dict:
-    """Random labels {name: value}, every name of LABELS, that satisfy every rule of runtime/rules.py."""
+def sample_labels(rng: np.random.Generator, also: Sequence[str] = ()) -> dict:
+    """Random labels {name: value}, every name of LABELS, that satisfy every rule of runtime/rules.py.
+
+    also: labels of `runtime.labels.MORE` to make up besides; no renderer draws them.
+    """
 
     def chance(p: float) -> bool:
         return bool(rng.random() < p)
@@ -86,7 +90,18 @@ def sample_labels(rng: np.random.Generator) -> dict:
     known["Bald"] = man and bare and chance(ODDS["Bald"][age])
     known["Receding_Hairline"] = bare and not known["Bald"] and chance(ODDS["Receding_Hairline"][gender][age])
     known["Long_Hair"] = known["Long_Hair"] and not known["Bald"]
-    return {name: known[name] for name in LABELS}
+    labels = {name: known[name] for name in LABELS}
+    for label in also:
+        values = [value for value in GROUPS[label] if label != "Expression" or value in _MOODS[known["Smiling"]]]
+        labels[label] = str(rng.choice(values))
+    return labels
+
+
+_MOODS = {
+    True: ("happy", "surprise", "contempt"),
+    False: ("neutral", "sad", "surprise", "fear", "disgust", "anger", "contempt"),
+}  # fmt: skip
+"""Smiling -> the expressions that the rules allow beside it."""
 
 
 # Geometry

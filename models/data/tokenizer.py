@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -16,11 +16,11 @@ from .synthetic import sample_labels
 SPECIAL = ("<bos>", "<eos>", "<pad>", "<q>", "<a>")
 
 
-def corpus(template: PromptTemplate, count: int, seed: int = 0) -> Iterator[str]:
-    """`count` faces' worth of fact lines, questions and answers."""
+def corpus(template: PromptTemplate, count: int, also: Sequence[str] = (), seed: int = 0) -> Iterator[str]:
+    """`count` faces' worth of fact lines, questions and answers. also: labels besides those of every model."""
     rng, draw = random.Random(seed), np.random.default_rng(seed)
     for _ in range(count):
-        labels = sample_labels(draw)
+        labels = sample_labels(draw, also)
         yield template.facts(labels)
         for item in exchanges(labels, rng, 6):
             yield template.normalise(item.question)
@@ -52,8 +52,10 @@ def _fast_tokenizer(name: str):
         ) from error
 
 
-def train_tokenizer(template: PromptTemplate, vocab_size: int, count: int = 6000, seed: int = 0) -> str:
-    """Returns the content of tokenizer.json."""
+def train_tokenizer(
+    template: PromptTemplate, vocab_size: int, also: Sequence[str] = (), count: int = 6000, seed: int = 0
+) -> str:
+    """Returns the content of tokenizer.json. also: labels that are spoken of besides those of every model."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
     tokenizer = Tokenizer(models.BPE())
@@ -65,5 +67,5 @@ def train_tokenizer(template: PromptTemplate, vocab_size: int, count: int = 6000
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    tokenizer.train_from_iterator(corpus(template, count, seed), trainer)
+    tokenizer.train_from_iterator(corpus(template, count, also, seed), trainer)
     return tokenizer.to_str()

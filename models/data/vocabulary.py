@@ -28,6 +28,19 @@ def _concept(**phrases: str) -> dict[str, tuple[str, ...]]:
     return {category: words(text) for category, text in phrases.items()}
 
 
+@dataclass(frozen=True)
+class Topic:
+    """An open question: the labels its answer rests on, noun phrases for it and "wh|auxiliary|subject|rest" clauses."""
+
+    labels: tuple[str, ...]
+    nouns: tuple[str, ...]
+    clauses: tuple[str, ...]
+
+
+def _topic(labels: str, nouns: str, clauses: str) -> Topic:
+    return Topic(tuple(labels.split()), words(nouns), words(clauses))
+
+
 def _hair(shades: str, **more: str) -> dict[str, tuple[str, ...]]:
     """A concept of hair that is each of `shades`."""
     items = words(shades)
@@ -184,7 +197,57 @@ SPECS = {
         False: _concept(adj="tieless; open-collared", have="an open collar; a tieless collar"),
     },
 }  # fmt: skip
-"""Label -> value -> concept: everything a yes/no question can ask about."""
+"""Label -> value -> concept: everything a yes/no question can ask about, of every model."""
+
+MORE_SPECS = {
+    "Expression": {
+        "neutral": _concept(adj="neutral; expressionless; impassive", have="""a neutral expression; a neutral face; a
+            blank expression"""),
+        "happy": _concept(adj="happy; glad; joyful; delighted; pleased", have="""a happy expression; a happy face; a
+            look of joy"""),
+        "sad": _concept(adj="sad; unhappy; sorrowful; downcast", have="""a sad expression; a sad face; a look of
+            sadness"""),
+        "surprise": _concept(adj="surprised; astonished; amazed; startled", have="""a surprised expression; a surprised
+            face; a look of surprise"""),
+        "fear": _concept(adj="afraid; fearful; scared; frightened", have="""a fearful expression; a scared face; a look
+            of fear"""),
+        "disgust": _concept(adj="disgusted; revolted", have="""a disgusted expression; a disgusted face; a look of
+            disgust"""),
+        "anger": _concept(adj="angry; furious; mad; cross", have="an angry expression; an angry face; a look of anger"),
+        "contempt": _concept(adj="contemptuous; scornful; disdainful", have="""a contemptuous expression; a scornful
+            face; a look of contempt"""),
+    },
+    "Race": {
+        "white": _concept(adj="white; Caucasian", kind="a white person; a Caucasian"),
+        "black": _concept(adj="black; of African descent", kind="a black person"),
+        "east asian": _concept(adj="East Asian; of East Asian descent", kind="an East Asian; an East Asian person"),
+        "southeast asian": _concept(adj="Southeast Asian; of Southeast Asian descent", kind="a Southeast Asian person"),
+        "indian": _concept(adj="Indian; South Asian; of Indian descent", kind="an Indian; an Indian person"),
+        "middle eastern": _concept(adj="Middle Eastern; of Middle Eastern descent", kind="a Middle Eastern person"),
+        "latino": _concept(adj="Latino; Hispanic; Latin American", kind="a Latino; a Hispanic person"),
+        "east asian or southeast asian": _concept(adj="Asian; of Asian descent", kind="an Asian; an Asian person"),
+    },
+}  # fmt: skip
+"""The same, of models that also predict these labels."""
+
+MORE_TOPICS = {
+    "Expression": _topic("Expression", """emotion; mood; feeling; facial expression; expression; emotional state""",
+        """what emotion|does|{s}|show; what mood|is|{s}|in; how|does|{s}|feel; what expression|does|{s}|have; which
+            emotion|does|{owner} face|show; what feeling|does|{s}|express; how|is|{s}|feeling"""),
+    "Race": _topic("Race", "race; ethnicity; apparent race; ethnic group; ethnic background", """what race|is|{s}|; what
+        ethnicity|is|{s}|; which ethnic group|does|{s}|belong to; what ethnicity|does|{s}|appear to be; what
+            race|would|you|say {s} is"""),
+}  # fmt: skip
+"""Label -> the open question about it, of models that predict it."""
+
+TELLS_OF = {label: re.compile(re.sub(r"\s*\n\s*", "", words), re.IGNORECASE) for label, words in {
+    "Expression": r"""emotion|mood|feel|express|angry|anger|mad\b|furious|sad\b|sadness|unhappy|sorrow|depress|afraid|
+        scared|fear|fright|nervous|surpris|astonish|disgust|contempt|scorn|jealous|lonely|bored|tired|upset|worried|
+        anxious|calm|happy|happi|joy|excit|proud|shame|confus|annoy|stress|relax|love""",
+    "Race": r"""race|racial|ethnic|asian|african|black\b|white\b|caucasian|latin|hispanic|arab|indian|chinese|japanese|
+        korean|mexican|european|american|nationality|descent|origin|ancest|where .* from|skin|foreign|native""",
+}.items()}  # fmt: skip
+"""Label -> what a question that a model without the label refuses may be about."""
 
 
 def _read_written() -> dict[str, dict]:
@@ -221,19 +284,6 @@ UNKNOWN = _concept(
         house=white; legs=long""",
 )
 """What people ask about a person that the labels do not tell."""
-
-
-@dataclass(frozen=True)
-class Topic:
-    """An open question: the labels its answer rests on, noun phrases for it and "wh|auxiliary|subject|rest" clauses."""
-
-    labels: tuple[str, ...]
-    nouns: tuple[str, ...]
-    clauses: tuple[str, ...]
-
-
-def _topic(labels: str, nouns: str, clauses: str) -> Topic:
-    return Topic(tuple(labels.split()), words(nouns), words(clauses))
 
 
 TOPICS = {

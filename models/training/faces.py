@@ -33,8 +33,8 @@ class FaceBatches:
     """real: labelled faces, or None for synthetic faces only. synthetic: share of rendered faces, 0..1.
 
     size: side of the crops in pixels. parser_size: also crop for the parser, at this side. glasses: share of the real
-    faces without eyeglasses that get a drawn pair. jitter: how far the crops are off, see `random_matrix`. Real faces
-    are visited in shuffled epochs.
+    faces without eyeglasses that get a drawn pair. jitter: how far the crops are off, see `random_matrix`. names:
+    attributes of the targets, those that `real` was read with. Real faces are visited in shuffled epochs.
     """
 
     real: Faces | None
@@ -46,6 +46,7 @@ class FaceBatches:
     parser_size: int | None = None
     glasses: float = 0.0
     jitter: float = 1.0
+    names: tuple[str, ...] = NAMES
 
     def __call__(self, step: int) -> dict[str, Tensor]:
         """pixels [B, S, S, 3] uint8, parse_map [B, S, S] uint8 (255 unknown), targets [B, L] float32 (NaN unknown) and
@@ -100,7 +101,7 @@ class FaceBatches:
 
         for k in range(count):
             sample = generate(int(np.random.default_rng((self.seed, 1, step, k)).integers(2**31)))
-            yield sample.image, sample.parse_map, targets([sample.labels])[0]
+            yield sample.image, sample.parse_map, targets([sample.labels], self.names)[0]
 
 
 @functools.lru_cache(maxsize=4)

@@ -59,7 +59,8 @@ def encode_faces(
     model.eval()
     config = model.config
     size, parser_size = config.vision.size, config.parser.size
-    batches = FaceBatches(train, _BATCH, size, synthetic, seed, occlude, parser_size, glasses, jitter)
+    names = config.attributes.names
+    batches = FaceBatches(train, _BATCH, size, synthetic, seed, occlude, parser_size, glasses, jitter, names)
     parts = []
     steps = -(-count // _BATCH)
     with ProgressBar("encode faces", steps) as advance:

@@ -7,7 +7,7 @@ positions that restart after the prefix. That is exactly what the runtime does w
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from faceinsight.models.faceinsight import FaceInsightModel
 from faceinsight.runtime.errors import InputError
 from faceinsight.runtime.labels import NAMES, labels_from_assignment
 from faceinsight.runtime.prompt import Prompter
-from faceinsight.runtime.rules import consistent_assignment
+from faceinsight.runtime.rules import consistent_assignment, rules_for
 
 from .gallery import Gallery
 from .trainer import Schedule, device, fit
@@ -69,27 +69,30 @@ class Subjects:
 def subjects(model: FaceInsightModel, gallery: Gallery) -> Subjects:
     """Labels that are not known are filled in by the attribute head."""
     model.eval()
+    names = model.config.attributes.names
     parts, labels = [], []
     for features, parse_maps, targets in zip(
         *(side.split(50) for side in (gallery.features, gallery.parse_maps, gallery.targets)), strict=True
     ):
         part = model.fusion.segmentation(parse_maps.to(device()))
         predicted = model.fusion.head(features.to(device()).float(), part).sigmoid().cpu()
-        labels += [complete_labels(row) for row in torch.where(targets.isnan(), predicted, targets).tolist()]
+        labels += [complete_labels(row, names) for row in torch.where(targets.isnan(), predicted, targets).tolist()]
         parts.append(part.half().cpu())
     return Subjects(gallery.features, torch.cat(parts), labels)
 
 
-def complete_labels(probabilities: list[float]) -> dict[str, str | bool]:
-    """The most probable labels that obey every rule. probabilities: [L] in the order of NAMES."""
-    return labels_from_assignment(consistent_assignment(dict(zip(NAMES, probabilities, strict=True))))
+def complete_labels(probabilities: list[float], names: Sequence[str] = NAMES) -> dict[str, str | bool]:
+    """The most probable labels that obey every rule. probabilities: [L] of the attributes `names`."""
+    known = dict(zip(names, probabilities, strict=True))
+    return labels_from_assignment(consistent_assignment(known, rules_for(names)))
 
 
 @dataclass(frozen=True)
 class ExchangeBatches:
     """A pure function of the step: packed sequences with their mask, positions and targets.
 
-    subjects: gives the faces spoken of; None for text alone, with invented facts.
+    subjects: gives the faces spoken of; None for text alone, with invented facts. also: labels that are spoken of
+    besides those of every model.
     """
 
     subjects: Callable[[], Subjects] | None
@@ -97,19 +100,20 @@ class ExchangeBatches:
     batch: int
     settings: Text
     seed: int = 0
+    also: tuple[str, ...] = ()
 
     def __call__(self, step: int) -> dict[str, Tensor]:
         rng = random.Random(f"{self.seed}/{step}")
         draw = np.random.default_rng((self.seed, 3, step))
         if self.subjects is None:
-            return pack([self._sequence(sample_labels(draw), 0, rng) for _ in range(self.batch)])
+            return pack([self._sequence(sample_labels(draw, self.also), 0, rng) for _ in range(self.batch)])
         people = self.subjects()
         chosen = [rng.randrange(len(people.labels)) for _ in range(self.batch)]
         count = people.features.shape[1] + people.parts.shape[1]
         sequences = []
         for index in chosen:
             kind = rng.random()
-            labels = sample_labels(draw) if kind < self.settings.invented else people.labels[index]
+            labels = sample_labels(draw, self.also) if kind < self.settings.invented else people.labels[index]
             sequences.append(self._sequence(labels, count, rng, blind=kind > 1 - self.settings.blind))
         return pack(sequences) | {"features": people.features[chosen], "parts": people.parts[chosen]}
 
@@ -239,8 +243,9 @@ def _with_adapters(model: FaceInsightModel, rank: int):
 
 def _train(stage: str, model, prompter, people, held_out, settings, schedule, out) -> None:
     speaker = Speaker(model)
-    batches = ExchangeBatches(people, prompter, schedule.batch, settings, schedule.seed)
-    checked = ExchangeBatches(held_out, prompter, 48, settings, schedule.seed + 1000)
+    also = model.config.attributes.also
+    batches = ExchangeBatches(people, prompter, schedule.batch, settings, schedule.seed, also)
+    checked = ExchangeBatches(held_out, prompter, 48, settings, schedule.seed + 1000, also)
 
     def loss(batch):
         logits, targets = speaker(batch)

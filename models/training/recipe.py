@@ -20,7 +20,7 @@ from faceinsight.models.data.dataset import read_faces
 from faceinsight.models.data.tokenizer import backbone_tokenizer, train_tokenizer, unknown_tokens
 from faceinsight.models.faceinsight import FaceInsightModel
 from faceinsight.runtime.errors import InputError, reason
-from faceinsight.runtime.prompt import Prompter, PromptTemplate
+from faceinsight.runtime.prompt import Prompter
 
 from . import stages
 from .faces import Faces
@@ -173,7 +173,7 @@ def train(
     out = Path(out)
     about = _about(recipe, config, data)
     _same_run(about, out)
-    train_set, val_set = (None, None) if str(data) == "synthetic" else _read(data)
+    train_set, val_set = (None, None) if str(data) == "synthetic" else _read(data, config.attributes.names)
     with workers.main_process_first():
         try:
             out.mkdir(parents=True, exist_ok=True)
@@ -185,7 +185,7 @@ def train(
     model.vision.to(memory_format=torch.channels_last)
     with workers.main_process_first():
         _takes_tokens(recipe, config)
-        model.take_tokenizer(_tokenizer(out, config.prompt, config.language.name, model.language.vocab_size))
+        model.take_tokenizer(_tokenizer(out, config, model.language.vocab_size))
     prompter = Prompter(model.tokenizer_json, config.prompt, model.language.vocab_size)
     for name, stage in recipe.stages.items():
         torch.manual_seed(recipe.seed)  # what a stage adds starts alike after a resume, too
@@ -225,8 +225,8 @@ def _same_run(about: dict, out: Path) -> None:
         raise InputError(f"{out} was begun with another {' and '.join(changed)}; give --out another folder")
 
 
-def _read(data: str | Path) -> tuple[Faces, Faces]:
-    splits = read_faces(data, "train"), read_faces(data, "val")
+def _read(data: str | Path, names: tuple[str, ...]) -> tuple[Faces, Faces]:
+    splits = read_faces(data, "train", names), read_faces(data, "val", names)
     for faces in splits:
         for what, why in faces.skipped.items():
             print(f"skipped {what}: {why}", file=sys.stderr)
@@ -246,10 +246,13 @@ def _takes_tokens(recipe: Recipe, config: FaceInsightConfig) -> None:
         )
 
 
-def _tokenizer(out: Path, template: PromptTemplate, backbone: str | None, vocab_size: int) -> str:
-    path = out / "tokenizer.json"
+def _tokenizer(out: Path, config: FaceInsightConfig, vocab_size: int) -> str:
+    path, backbone = out / "tokenizer.json", config.language.name
     if not path.is_file():
-        content = backbone_tokenizer(backbone, template) if backbone else train_tokenizer(template, vocab_size)
+        if backbone:
+            content = backbone_tokenizer(backbone, config.prompt)
+        else:
+            content = train_tokenizer(config.prompt, vocab_size, config.attributes.also)
         _write_whole(path, content)
     return path.read_text(encoding="utf-8")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from faceinsight.models.parser import FaceParser
 from faceinsight.models.refiner import BoxRefiner
 from faceinsight.models.segmentation import SegmentationEncoder
 from faceinsight.models.vision import VisionEncoder
-from faceinsight.runtime.labels import EXCLUSIVE, IGNORE, NAMES, PARSE_CLASSES
+from faceinsight.runtime.labels import EXCLUSIVE, IGNORE, NAMES, PARSE_CLASSES, all_attributes
 
 from .faces import MOST_VALIDATED, FaceBatches, Faces, nominal_faces
 from .gallery import encode_faces, encode_nominal
@@ -42,18 +43,23 @@ def label_weights(targets: np.ndarray, cap: float = 8.0) -> tuple[Tensor, Tensor
     )
 
 
-def natural_odds(weights: tuple[Tensor, Tensor]) -> Tensor:
+def natural_odds(weights: tuple[Tensor, Tensor], names: Sequence[str] = NAMES) -> Tensor:
     """What to add to logits trained with `label_weights`, [L]: of a group only one value holds, so the likeliest is
     wanted, and the weights that favour rare values are undone there; 0 for other attributes."""
-    return (weights[1] / weights[0]).log() * torch.tensor([name in EXCLUSIVE for name in NAMES])
+    return (weights[1] / weights[0]).log() * torch.tensor([name in EXCLUSIVE for name in names])
 
 
 def attribute_loss(
-    logits: Tensor, targets: Tensor, weights: tuple[Tensor, Tensor], logic: float = 0.0, smoothing: float = 0.02
+    logits: Tensor,
+    targets: Tensor,
+    weights: tuple[Tensor, Tensor],
+    logic: float = 0.0,
+    names: Sequence[str] = NAMES,
+    smoothing: float = 0.02,
 ) -> Tensor:
     """L_bce over the labels that are known, plus `logic` times L_c over all of them (the paper's L has logic = 1).
 
-    logits, targets: [B, L], targets in 0..1, NaN where not known. weights: see `label_weights`.
+    logits, targets: [B, L], targets in 0..1, NaN where not known. weights: see `label_weights`. names: of the L.
     """
     known = ~targets.isnan()
     wanted = torch.where(known, targets, 0.0)
@@ -63,14 +69,14 @@ def attribute_loss(
     loss = F.binary_cross_entropy_with_logits(logits.float(), wanted, reduction="none")
     loss = (loss * weight).sum() / known.sum().clamp(min=1)
     # the rules are about probabilities at natural odds, which is what is decided on
-    return loss + logic * logic_loss(logits + natural_odds(weights).to(logits.device)) if logic else loss
+    return loss + logic * logic_loss(logits + natural_odds(weights, names).to(logits.device), names) if logic else loss
 
 
-def balanced_accuracy(logits: Tensor, targets: np.ndarray) -> dict[str, float]:
-    """Per attribute, at threshold 0.5; attributes with one value only in `targets` are left out."""
+def balanced_accuracy(logits: Tensor, targets: np.ndarray, names: Sequence[str] = NAMES) -> dict[str, float]:
+    """Per attribute of `names`, at threshold 0.5; attributes with one value only in `targets` are left out."""
     predicted = (logits > 0).numpy()
     scores = {}
-    for i, name in enumerate(NAMES):
+    for i, name in enumerate(names):
         positive, negative = targets[:, i] == 1, targets[:, i] == 0
         if positive.any() and negative.any():
             scores[name] = float((predicted[positive, i].mean() + 1 - predicted[negative, i].mean()) / 2)
@@ -162,11 +168,16 @@ def intersection_over_union(predicted: np.ndarray, wanted: np.ndarray) -> dict[s
     return scores
 
 
-def prior(train: Faces | None, synthetic: float, glasses: float, count: int = 8000) -> np.ndarray:
-    """[n, L] targets in the proportions of a mix of real and rendered faces, some of the real ones given glasses."""
+def prior(
+    train: Faces | None, synthetic: float, glasses: float, names: Sequence[str] = NAMES, count: int = 8000
+) -> np.ndarray:
+    """[n, L] targets in the proportions of a mix of real and rendered faces, some of the real ones given glasses.
+
+    names: their attributes, those that `train` was read with.
+    """
     rng = np.random.default_rng(0)
     rendered = count if train is None else round(count * synthetic)
-    mix = [targets([sample_labels(rng) for _ in range(rendered)])] if rendered else []
+    mix = [targets([sample_labels(rng) for _ in range(rendered)], names)] if rendered else []
     if train is not None:
         chosen = rng.integers(len(train.targets), size=count - rendered)
         real = train.targets[chosen]
@@ -198,7 +209,11 @@ class VisionLearner(nn.Module):
         return self.head(self.vision(pixels), None)
 
     def losses(
-        self, batch: dict[str, Tensor], weights: tuple[Tensor, Tensor], logic: float = 0.0
+        self,
+        batch: dict[str, Tensor],
+        weights: tuple[Tensor, Tensor],
+        logic: float = 0.0,
+        names: Sequence[str] = NAMES,
     ) -> tuple[Tensor, Tensor]:
         """Of the attributes (`attribute_loss`), and of the parse map (mean cross-entropy over its known pixels, 0 where
         none is known)."""
@@ -209,7 +224,7 @@ class VisionLearner(nn.Module):
         wanted = F.interpolate(batch["parse_map"][:, None].float(), logits.shape[2:], mode="nearest-exact")[:, 0]
         total = F.cross_entropy(logits.float(), wanted.long(), ignore_index=IGNORE, reduction="sum")
         of_parts = total / (wanted != IGNORE).sum().clamp(min=1)
-        return attribute_loss(self.head(tokens, None), batch["targets"], weights, logic), of_parts
+        return attribute_loss(self.head(tokens, None), batch["targets"], weights, logic, names), of_parts
 
 
 def train_vision(
@@ -229,23 +244,25 @@ def train_vision(
 
     logic, parse: weights of L_c and of the parse map's loss beside L_bce.
     """
-    size = model.config.vision.size
+    size, names = model.config.vision.size, model.config.attributes.names
     learner = VisionLearner(model.vision, model.fusion.head)
-    batches = FaceBatches(train, schedule.batch, size, synthetic, schedule.seed, glasses=glasses, jitter=jitter)
-    table = prior(train, synthetic, glasses)
+    batches = FaceBatches(
+        train, schedule.batch, size, synthetic, schedule.seed, glasses=glasses, jitter=jitter, names=names
+    )
+    table = prior(train, synthetic, glasses, names)
     weights = label_weights(table)
     model.fusion.head.set_labels(table)
     held_out = functools.cache(lambda: nominal_faces(val, size))
 
     def loss(batch):
-        of_attributes, of_parts = learner.losses(batch, weights, logic)
+        of_attributes, of_parts = learner.losses(batch, weights, logic, names)
         return of_attributes + parse * of_parts, {"parse_loss": round(float(of_parts.detach()), 4)}
 
     @torch.no_grad()
     def validate():
         pixels, _, wanted = held_out()
         logits = torch.cat([learner(part.to(device())).cpu() for part in pixels.split(50)])
-        scores = balanced_accuracy(logits, wanted.numpy())
+        scores = balanced_accuracy(logits, wanted.numpy(), names)
         return _mean("balanced", scores) | {k: round(v, 4) for k, v in scores.items()}
 
     fit("vision", learner, batches, loss, schedule, out, validate if val else None)
@@ -307,12 +324,13 @@ def train_alignment(
         ).batches(schedule.batch, schedule.seed)
     )
     held_out = functools.cache(lambda: encode_nominal(model, val))
-    table = prior(train, synthetic, glasses)
+    names = model.config.attributes.names
+    table = prior(train, synthetic, glasses, names)
     weights = label_weights(table)
     if not parts_only:
         model.fusion.head.set_labels(table)
     head = model.fusion.head
-    learner = AlignmentLearner(model.fusion.segmentation, head, blind, parts, natural_odds(weights))
+    learner = AlignmentLearner(model.fusion.segmentation, head, blind, parts, natural_odds(weights, names))
     image_side = [*head.visual.parameters(), *head.text.parameters(), head.bias]
     for parameter in image_side:
         parameter.requires_grad_(not parts_only)
@@ -321,13 +339,14 @@ def train_alignment(
         return encoded()(number)
 
     def loss(batch):
-        return attribute_loss(learner(batch["features"], batch["parse_maps"]), batch["targets"], weights, logic), {}
+        logits = learner(batch["features"], batch["parse_maps"])
+        return attribute_loss(logits, batch["targets"], weights, logic, names), {}
 
     @torch.no_grad()
     def validate():
         sides = zip(held_out().features.split(50), held_out().parse_maps.split(50), strict=True)
         logits = [learner(*(part.to(device()) for part in side)).cpu() for side in sides]
-        scores = balanced_accuracy(torch.cat(logits), held_out().targets.numpy())
+        scores = balanced_accuracy(torch.cat(logits), held_out().targets.numpy(), names)
         return _mean("balanced", scores) | {k: round(v, 4) for k, v in scores.items()}
 
     fit("alignment", learner, batch, loss, schedule, out, validate if val else None)
@@ -342,7 +361,6 @@ def train_alignment(
 def set_text_features(model: FaceInsightModel, encode) -> None:
     """T^0: the mean of the language model's input embeddings over each label's prompt. encode: text -> ids."""
     table = model.language.backbone.get_input_embeddings().weight
-    rows = [
-        table[torch.tensor(encode(prompt), device=table.device)].mean(0) for prompt in model.config.attributes.prompts
-    ]
+    prompts = [attribute.prompt for attribute in all_attributes(model.config.attributes.also)]
+    rows = [table[torch.tensor(encode(prompt), device=table.device)].mean(0) for prompt in prompts]
     model.fusion.head.set_text_features(torch.stack(rows))

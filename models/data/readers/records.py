@@ -13,6 +13,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from faceinsight.models.data.portraits import read_mask
 from faceinsight.runtime.errors import InputError
 from faceinsight.runtime.image import load_image
 from faceinsight.runtime.labels import IGNORE
@@ -76,7 +77,8 @@ class Record:
 
     name: unique in its set. image: a path, or HxW uint8 grey where the set is no image files. labels: canonical label
     -> value (models/data/canonical.py); what is not known is absent. parts: (parse class, path of its mask), in
-    ascending order of the class. aligned: how the set aligns its images, one for each variant; () where it does not.
+    ascending order of the class. aligned: how the set aligns its images, one for each variant;
+    () where it does not. mask: path of a whole parse map in the parts' place.
     """
 
     name: str
@@ -84,18 +86,22 @@ class Record:
     labels: dict[str, str | bool | int]
     parts: tuple[tuple[int, Path], ...] = ()
     aligned: tuple[Aligned, ...] = ()
+    mask: Path | None = None
 
     def load(self) -> np.ndarray:
         """The image, HxWx3 uint8 RGB. Raises InputError when it cannot be read."""
         return load_image(self.image)
 
     def parse_map(self, shape: tuple[int, ...]) -> np.ndarray:
-        """HxW uint8, CelebAMask-HQ's official order, for an image of `shape` (H, W, ...); 255 everywhere without parts.
+        """HxW uint8, CelebAMask-HQ's official order, for an image of `shape` (H, W, ...); 255 everywhere without parts
+        and mask.
 
         Where parts overlap the later class wins, where none is it is background. Raises InputError when a part cannot
-        be read.
+        be read, or a mask does not fit.
         """
         height, width = shape[:2]
+        if self.mask is not None:
+            return read_mask(self.mask, (height, width))
         if not self.parts:
             return np.full((height, width), IGNORE, np.uint8)
         parse_map = np.zeros((height, width), np.uint8)
