@@ -25,6 +25,7 @@ from faceinsight.models.training.faces import Faces
 from faceinsight.models.training.gallery import encode_faces, encode_nominal
 from faceinsight.models.training.stages import AlignmentLearner, attribute_loss, label_weights, natural_odds, prior
 from faceinsight.models.training.trainer import Schedule, device, fit
+from faceinsight.runtime.errors import InputError
 from faceinsight.runtime.labels import EXCLUSIVE, NAMES
 from faceinsight.runtime.rules import RULES, consistent_assignment
 
@@ -53,7 +54,12 @@ VARIANTS = {
 
 
 def ablate(model: FaceInsightModel, train: Faces, val: Faces, seeds: int, steps: int, faces: int) -> dict:
-    """Every variant with every seed. Returns {variant: {figure: [one a seed]}}; for the figures see `score`."""
+    """Every variant with every seed. Returns {variant: {figure: [one a seed]}}; for the figures see `score`.
+
+    Raises InputError for a model with labels of its own.
+    """
+    if model.config.attributes.also:
+        raise InputError("the ablation scores the labels of every model; give one that has no others")
     held_out, table = encode_nominal(model, val), prior(train, SYNTHETIC, GLASSES)
     found: dict[str, dict[str, list[float]]] = {name: {} for name in VARIANTS}
     for seed in range(seeds):
@@ -75,10 +81,10 @@ _RATE = {"rate": 1.5e-3, "warmup": 50, "ema": 0.99, "checkpoint_every": 10**6}
 
 def _learner(model: FaceInsightModel, variant: Variant, table: np.ndarray, seed: int) -> AlignmentLearner:
     torch.manual_seed(seed)
-    attributes = dataclasses.replace(model.config.attributes, depth=DEPTH if variant.correlation else 0, also=())
+    attributes = dataclasses.replace(model.config.attributes, depth=DEPTH if variant.correlation else 0)
     config = dataclasses.replace(model.config, attributes=attributes)
     fusion = Fusion(config, model.vision.width, model.language.width)
-    fusion.head.text_features.copy_(model.fusion.head.text_features[: len(NAMES)])
+    fusion.head.text_features.copy_(model.fusion.head.text_features)
     fusion.head.set_labels(table)
     segmentation = fusion.segmentation if variant.segmentation else None
     return AlignmentLearner(segmentation, fusion.head, BLIND, PARTS, natural_odds(label_weights(table)))

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
-from faceinsight.models.data.canonical import COARSE_RACE
+from faceinsight.models.data.canonical import COARSE_RACE, LABELS
 from faceinsight.models.data.dataset import read_labelled
 from faceinsight.models.data.readers import Record
 from faceinsight.runtime.errors import FaceInsightError, InputError
 from faceinsight.runtime.image import crop_matrix, warp
-from faceinsight.runtime.labels import GROUPS, IGNORE, MORE, PARSE_CLASSES
+from faceinsight.runtime.labels import IGNORE, MORE, PARSE_CLASSES
 from faceinsight.runtime.pipeline import Face, FaceInsight
 from faceinsight.runtime.progress import ProgressBar
 
@@ -83,7 +83,7 @@ def _scores(pairs: collections.Counter[tuple[Hashable, Hashable]]) -> dict:
 
 def _interval(rights: list[tuple[int, int]], z: float = 1.96) -> tuple[float, float]:
     """95 % confidence interval of the mean of several shares (right, of): Wilson's for each, their distances from the
-    shares combined as independent (MOVER; Donner and Zou 2012)."""
+    shares combined as of independent ones (MOVER). Too narrow for classes of a few faces."""
     below = above = mean = 0.0
     for right, of in rights:
         p = right / of
@@ -92,7 +92,7 @@ def _interval(rights: list[tuple[int, int]], z: float = 1.96) -> tuple[float, fl
         below += (p - middle + half) ** 2
         above += (middle + half - p) ** 2
         mean += p / len(rights)
-    return mean - math.sqrt(below) / len(rights), mean + math.sqrt(above) / len(rights)
+    return max(0.0, mean - math.sqrt(below) / len(rights)), min(1.0, mean + math.sqrt(above) / len(rights))
 
 
 PARTS = {
@@ -130,7 +130,8 @@ def evaluate(
     public set (see `read_labelled`).
 
     phrasings: also ask the held-out questions about this many of the faces, and see how often the verdict agrees with
-    the model's own labels. A face that cannot be perceived counts as wrong everywhere and is asked nothing.
+    the model's own labels. A face that cannot be perceived counts as wrong in all labels, is asked nothing and has
+    no parse map.
 
     Returns {"faces", "failed", "labels": see `Tally.labels`, "parse_map": see `PartsTally`, "age_exact",
     "age_within_one_group", "answers_asked", "answers_agree": share of answers that say what the model's labels do,
@@ -221,5 +222,5 @@ def confusion_pictures(labels: dict[str, dict], folder: str | Path) -> list[Path
 
 def _order(name: str):
     """Values in their own order, Yes before No; what was not told comes last."""
-    values = (*GROUPS.get(name, ()), "True", "False")
+    values = (*(LABELS.get(name) or ()), "True", "False")
     return lambda value: values.index(value) if value in values else len(values)

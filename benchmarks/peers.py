@@ -196,7 +196,8 @@ def score_peer(
     `knowledge_text` goes before every question (the training-free setting); None: no knowledge.
 
     Returns {"faces", "failed", "knowledge", "labels": {name of ASKED: {"faces": whose label is known, "accuracy",
-    "balanced_accuracy", "asked", "answered": replies that could be read}}, "age_exact", "age_within_one_group",
+    "balanced_accuracy",
+    "interval", "confusion", "asked", "answered": replies that could be read}}, "age_exact", "age_within_one_group",
     "contradictions": share of the faces asked about whose own replies contradict each other, "ms_per_answer": p50}.
     A reply that cannot be read and a face that cannot be perceived count as wrong; only what is read can contradict.
     Raises InputError for an unusable folder.

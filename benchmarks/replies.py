@@ -181,7 +181,7 @@ def hair_colour(reply: str) -> str | None:
 
 _EXPRESSIONS = {
     "neutral": "neutral|expressionless|calm",
-    "happy": r"happy|happiness|joy\w*|smil\w+",
+    "happy": r"happy|happiness|joy\w*",
     "sad": "sad|sadness|unhappy",
     "surprise": "surprised?|astonished",
     "fear": "fear|fearful|afraid|scared",
@@ -200,13 +200,16 @@ _RACES = {
 }
 
 
-def _only(values: Mapping[str, str]) -> Callable[[str], str | None]:
-    """A reader of the one value whose words a reply has; None for none or several."""
+def _only(values: Mapping[str, str], else_: Mapping[str, str]) -> Callable[[str], str | None]:
+    """A reader of the one value whose words a reply has, or if it has none of them, the one of `else_`; None for none
+    or several."""
 
     def read(reply: str) -> str | None:
         text = _without_denials(reply.lower())
-        named = [value for value, words in values.items() if re.search(rf"\b(?:{words})\b", text)]
-        return named[0] if len(named) == 1 else None
+        for among in (values, else_):
+            if named := [value for value, words in among.items() if re.search(rf"\b(?:{words})\b", text)]:
+                return named[0] if len(named) == 1 else None
+        return None
 
     return read
 
@@ -219,6 +222,6 @@ def _without_denials(text: str) -> str:
 _READERS: dict[str, Callable[[str], str | None]] = {
     "Age": age_group,
     "Hair_Color": hair_colour,
-    "Expression": _only(_EXPRESSIONS),
-    "Race": _only(_RACES),
+    "Expression": _only(_EXPRESSIONS, {"happy": r"smil\w+"}),
+    "Race": _only(_RACES, {"asian": "asian"}),
 }

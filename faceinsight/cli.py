@@ -42,6 +42,7 @@ class More(StrEnum):
 
 
 class Setting(StrEnum):
+    fine_tuned = "fine-tuned"
     plain = "plain"
     training_free = "training-free"
 
@@ -235,7 +236,7 @@ def train(
 
     settings = FaceInsightConfig.from_json(_text(Path(config)), config) if config.endswith(".json") else preset(config)
     if also:
-        labels = tuple(label.value for label in also)
+        labels = tuple(dict.fromkeys((*settings.attributes.also, *(label.value for label in also))))
         settings = dataclasses.replace(settings, attributes=dataclasses.replace(settings.attributes, also=labels))
     print(f"model: {run(Recipe.load(recipe), settings, data, out, threads or 0, cpu)}")
 
@@ -256,8 +257,13 @@ def evaluate(
         str | None, typer.Option(help="Score this Hugging Face model instead: a directory or hub id.")
     ] = None,
     setting: Annotated[
-        Setting, typer.Option(help="Of the peer: training-free puts what the bundle perceives before every question.")
-    ] = Setting.plain,
+        Setting | None,
+        typer.Option(
+            help="fine-tuned: the bundle, whose language model was taught to read visual tokens and facts. Of a peer: "
+            "plain, or training-free, with what the bundle perceives in words before every question.",
+            show_default="fine-tuned; of a peer plain",
+        ),
+    ] = None,
     peer_device: Annotated[
         str | None, typer.Option(help="Where the peer runs, in PyTorch's words; cpu by default.")
     ] = None,
@@ -271,13 +277,15 @@ def evaluate(
 
     report = None if out is None else _report_folder(out)
     if peer is None:
-        if setting is not Setting.plain or peer_device is not None:
-            raise _usage("--setting and --peer-device are about a peer; give one with --peer")
+        if setting not in (None, Setting.fine_tuned) or peer_device is not None:
+            raise _usage("--setting plain or training-free and --peer-device are about a peer; give one with --peer")
         from faceinsight.benchmarks.accuracy import evaluate as run
 
         result = run(_load(bundle, "cpu", threads), data, split, limit, phrasings)
     else:
-        if phrasings or (bundle and setting is Setting.plain):
+        if setting is Setting.fine_tuned:
+            raise _usage("a peer is not fine-tuned; leave --peer out, or give --setting plain or training-free")
+        if phrasings or (bundle and setting is not Setting.training_free):
             raise _usage(
                 "--phrasings, and --bundle without --setting training-free, say nothing of a peer: leave them out"
             )
@@ -316,7 +324,7 @@ def _print_scores(result: dict, task: Task | None) -> None:
     ]
     title = f"{result['faces']} faces, {result['failed']} failed"
     _print_table(title, ("label", "balanced", "95 % interval", "accuracy", "faces"), rows)
-    if parts := result.get("parse_map"):
+    if task is None and (parts := result.get("parse_map")):
         print("parse map, IoU: " + ", ".join(f"{part} {iou:.3f}" for part, iou in parts.items()))
     if task in (None, Task.demographics):
         exact, near = (_figure(result[name]) for name in ("age_exact", "age_within_one_group"))

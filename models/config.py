@@ -161,7 +161,7 @@ class FaceInsightConfig:
                 vision=_backbone(data["vision"]),
                 mirrored=data["mirrored"],
                 segmentation=SegmentationConfig(**data["segmentation"]),
-                attributes=AttributeConfig(**_tuples(data["attributes"], "also")),
+                attributes=AttributeConfig(**_tuples({"also": ()} | data["attributes"], "also")),
                 language=_backbone(data["language"]),
                 prompt=PromptTemplate(**data.get("prompt", {})),
                 context=data["context"],

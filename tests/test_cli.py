@@ -175,6 +175,7 @@ def test_evaluate_through_the_whole_runtime(folder):
     ages = json.loads(succeeds(folder, "evaluate", "--data", "data", "--task", "demographics", "--json"))
     assert list(ages["labels"]) == ["Male", "Female", "Age"]
     fails(folder, "give one with --peer", "evaluate", "--data", "data", "--setting", "training-free")
+    fails(folder, "a peer is not fine-tuned", "evaluate", "--data", "data", "--setting", "fine-tuned", "--peer", "dir")
     fails(folder, "cannot load the config of nowhere", "evaluate", "--data", "data", "--peer", "nowhere")
 
 

@@ -1,6 +1,7 @@
 """Training resumes to the same weights, stops on a loss that is not finite, and packs exchanges as the runtime asks."""
 
 import dataclasses
+import itertools
 import json
 import random
 import shutil
@@ -201,7 +202,7 @@ def test_kill_and_resume_gives_the_same_weights(tmp_path):
 
 
 SHARED = """
-import sys, torch
+import os, signal, sys, torch
 from pathlib import Path
 from accelerate import PartialState
 from torch import nn
@@ -210,33 +211,48 @@ from faceinsight.models.training.trainer import Schedule, fit
 state = PartialState(cpu=True)
 torch.manual_seed(state.process_index)  # each process starts with weights of its own
 net = nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Dropout(0.3), nn.Linear(8, 1))
-accumulate, out = int(sys.argv[1]), Path(sys.argv[2])
+accumulate, out, dies_at = int(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 
 def batch(number):
     return {"x": torch.randn(16, 3, generator=torch.Generator().manual_seed(number))}
 
+losses = 0
+
 def loss(item):
+    global losses
+    losses += 1
+    if losses == dies_at and state.process_index == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
     return (net(item["x"]) - item["x"].sum(1, keepdim=True)).square().mean(), {}
 
-fit("toy", net, batch, loss, Schedule(steps=6, rate=1e-2, warmup=2, accumulate=accumulate, precision="fp32"), out)
+schedule = Schedule(6, rate=1e-2, warmup=2, accumulate=accumulate, precision="fp32", checkpoint_every=2)
+fit("toy", net, batch, loss, schedule, out)
 torch.save(net.state_dict(), out / f"end.{state.process_index}.pt")
 """
 
 
-def test_two_processes_give_the_weights_of_one_that_accumulates(tmp_path):
+def test_two_processes_give_the_weights_of_one_that_accumulates_also_after_a_kill(tmp_path):
     script = tmp_path / "shared.py"
     script.write_text(SHARED)
-    for name, processes, accumulate in (("one", 1, 2), ("two", 2, 1)):
+
+    def run(name, processes, accumulate, dies_at=0):
         launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-        done = subprocess.run(
-            [*launch, str(script), str(accumulate), str(tmp_path / name)], capture_output=True, text=True, timeout=300
-        )
+        settings = [str(script), str(accumulate), str(tmp_path / name), str(dies_at)]
+        return subprocess.run([*launch, *settings], capture_output=True, text=True, timeout=300)
+
+    for name, processes, accumulate in (("one", 1, 2), ("two", 2, 1)):
+        done = run(name, processes, accumulate)
         assert done.returncode == 0, done.stderr
+    # one of two is killed in the fourth step, and both are begun again
+    assert run("killed", 2, 1, dies_at=4).returncode != 0
+    assert torch.load(tmp_path / "killed" / "toy.last.pt", weights_only=True)["step"] == 2
+    done = run("killed", 2, 1)
+    assert done.returncode == 0, done.stderr
     one = torch.load(tmp_path / "one" / "end.0.pt", weights_only=True)
-    for process in (0, 1):
-        two = torch.load(tmp_path / "two" / f"end.{process}.pt", weights_only=True)
-        for name, value in one.items():
-            torch.testing.assert_close(two[name], value, rtol=0, atol=1e-6)
+    for name, process in itertools.product(("two", "killed"), (0, 1)):
+        found = torch.load(tmp_path / name / f"end.{process}.pt", weights_only=True)
+        for key, value in one.items():
+            torch.testing.assert_close(found[key], value, rtol=0, atol=1e-6)
     lines = (tmp_path / "two" / "toy.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in lines] == [6]
 

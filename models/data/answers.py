@@ -33,7 +33,7 @@ _STATES = {
     "Wearing_Hat": ("{he} is not wearing a hat", "{he} is wearing a hat"),
     "Wearing_Necktie": ("{he} is not wearing a necktie", "{he} is wearing a necktie"),
 }
-_MOODS = {
+MOOD_WORDS = {
     "surprise": "surprised", "fear": "fearful", "disgust": "disgusted", "anger": "angry", "contempt": "contemptuous",
 }  # fmt: skip
 """A value of Expression -> the adjective, where it is none itself."""
@@ -57,11 +57,12 @@ def answer_what(labels: Mapping, topic: str) -> str:
     if topic in ("hair", "hair color", "hair length"):
         look = {"hair": f"{length} and {color}", "hair color": color, "hair length": length}[topic]
         text = f"{he} is bald on top; the remaining hair is {look}" if labels["Bald"] else f"{his} hair is {look}"
-    elif topic == "expression" and "Expression" in labels:
-        text = state(labels, "Expression")
     elif topic == "expression":
         manner = f"with {his} " + ("teeth visible" if labels["Teeth_Visible"] else "mouth closed")
-        text = f"{he} is smiling {manner}" if labels["Smiling"] else f"{his} expression is neutral"
+        smile = f"is smiling {manner}" if labels["Smiling"] else "is not smiling"
+        text = f"{he} {smile}" if labels["Smiling"] else f"{his} expression is neutral"
+        if "Expression" in labels:
+            text = f"{state(labels, 'Expression')} and {smile}"
     elif topic == "wearing":
         worn = [thing for name, thing in _WORN.items() if labels[name]]
         text = f"{he} is wearing {_join(worn, 'and')}" if worn else "no hat, eyeglasses or necktie is visible"
@@ -118,7 +119,7 @@ def state(labels: Mapping, label: str) -> str:
     if label == "Hair_Color":
         return f"{his} {rest}hair is {labels['Hair_Color']}"
     if label == "Expression":
-        return f"{he} looks {_MOODS.get(labels[label], labels[label])}"
+        return f"{he} looks {MOOD_WORDS.get(labels[label], labels[label])}"
     if label == "Race":
         return f"{he} looks {labels[label].title()}"
     if label == "Facial_Hair":

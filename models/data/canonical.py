@@ -62,6 +62,16 @@ BISENET_ORDER = np.array([PARSE_CLASSES.index(name) for name in BISENET_CLASSES]
 BISENET_ORDER.flags.writeable = False
 
 
+_SMILES = {"happy": True, "neutral": False, "sad": False, "fear": False, "disgust": False, "anger": False}
+
+
+def with_smile(labels: dict) -> dict:
+    """The labels, with what an Expression tells of Smiling where nothing else does: surprise and contempt may or may
+    not smile."""
+    told = _SMILES.get(labels.get("Expression"))
+    return labels if told is None or labels.get("Smiling") is not None else labels | {"Smiling": told}
+
+
 def years(ages: str) -> range:
     """The whole years of a written range: "35-49" -> range(35, 50); "65+" has no end but the oldest age."""
     least, _, greatest = ages.removesuffix("+").partition("-")

@@ -13,10 +13,10 @@ import numpy as np
 from faceinsight.runtime.detect import CascadeDetector
 from faceinsight.runtime.errors import InputError
 from faceinsight.runtime.image import crop_matrix, warp
-from faceinsight.runtime.labels import GROUPS, IGNORE, LABELS, MORE, NAMES
+from faceinsight.runtime.labels import IGNORE, LABELS, MORE, NAMES
 
 from .augment import NOMINAL_SIDE
-from .canonical import CELEBA_SETS, COARSE_RACE
+from .canonical import CELEBA_SETS, with_smile
 from .portraits import SPLITS, Portraits, read_portraits, read_rows, row_labels, targets
 from .readers import Record, Records, find_reader
 from .readers.records import hashed_split
@@ -36,14 +36,9 @@ class RecordFaces:
         """names: the attributes whose targets are wanted."""
         self.records = records.records
         self.masked = any(record.parts for record in self.records)
-        self.targets = targets([_ours(record.labels) for record in self.records], names)
-        column = {name: index for index, name in enumerate(names)}
-        for fine, coarse in COARSE_RACE.items():
-            if (name := GROUPS["Race"][fine]) in column:
-                open_rows = [record.labels.get("Race") == coarse for record in self.records]
-                self.targets[open_rows, column[name]] = np.nan
+        self.targets = targets([with_smile(record.labels) for record in self.records], names)
         if records.source in CELEBA_SETS:
-            gray, white = column["Gray_Hair"], column["White_Hair"]
+            gray, white = names.index("Gray_Hair"), names.index("White_Hair")
             self.targets[self.targets[:, gray] == 1, white] = np.nan
         if np.isnan(self.targets).all():
             known = (*LABELS, *(label for label, group in MORE.items() if group[0].name in names))
@@ -68,12 +63,6 @@ class RecordFaces:
                 self._unreadable.add(at)
                 print(f"skipped {self.records[at].name}: {error}", file=sys.stderr)
         raise InputError("none of the images of this set can be read; look at the first lines above")
-
-
-def _ours(labels: dict) -> dict:
-    """A record's labels as far as the model knows them. A happy face smiles; surprise and contempt may or may not."""
-    smiling = {"happy": True, "neutral": False, "sad": False, "fear": False, "disgust": False, "anger": False}
-    return {"Smiling": smiling.get(labels.get("Expression"))} | labels
 
 
 def _evaluated(source: str, labels: dict) -> dict:
@@ -130,10 +119,12 @@ def read_labelled(directory: str | Path, split: str, limit: int | None = None) -
             print(f"left out: {found.skipped}", file=sys.stderr)
         count = min(len(found), limit or len(found))
         chosen = [found.records[position * len(found) // count] for position in range(count)]
-        return [dataclasses.replace(record, labels=_evaluated(found.source, _ours(record.labels))) for record in chosen]
+        return [
+            dataclasses.replace(record, labels=_evaluated(found.source, with_smile(record.labels))) for record in chosen
+        ]
     records = []
     for row in read_rows(directory, split, limit):
-        known = {label: value for label, value in row_labels(row).items() if value is not None}
+        known = {label: value for label, value in with_smile(row_labels(row)).items() if value is not None}
         mask = (directory / "masks" / row["file"]).with_suffix(".png")
         records.append(Record(row["file"], directory / "images" / row["file"], known, mask=mask))
     return records

@@ -12,7 +12,10 @@ import numpy as np
 
 from faceinsight.runtime.errors import InputError
 from faceinsight.runtime.image import load_image
-from faceinsight.runtime.labels import FLAGS, GROUPS, IGNORE, NAMES, PARSE_CLASSES, assignment_from_labels
+from faceinsight.runtime.labels import FLAGS, GROUPS, IGNORE, MORE, NAMES, PARSE_CLASSES, assignment_from_labels
+
+from .canonical import LABELS as CANONICAL
+from .canonical import with_smile
 
 SPLITS = ("train", "val", "test")
 
@@ -64,7 +67,7 @@ def read_portraits(directory: str | Path, split: str, names: Sequence[str] = NAM
             continue
         images.append(image)
         masks.append(mask)
-        labels.append(row_labels(row))
+        labels.append(with_smile(row_labels(row)))
         files.append(row["file"])
     if not images:
         raise InputError(f"{directory} has no readable image in split {split!r}; skipped: {len(skipped)}")
@@ -98,7 +101,7 @@ def read_rows(directory: str | Path, split: str, limit: int | None = None) -> li
         raise InputError(f"{table} has no row in split {split!r}")
     for row in rows:
         for label in (*GROUPS, *FLAGS):
-            allowed = ("", *GROUPS.get(label, ("0", "1")))
+            allowed = ("", *(CANONICAL[label] or ("0", "1")))
             if (row.get(label) or "") not in allowed:
                 raise InputError(
                     f"{table}, row of {row['file']}: {label} is {row[label]!r}; use {', '.join(allowed[1:])} or nothing"
@@ -126,6 +129,16 @@ def row_labels(row: dict[str, str]) -> dict[str, str | bool | None]:
 
 
 def targets(labels: list[dict], names: Sequence[str] = NAMES) -> np.ndarray:
-    """[n, L] float32 targets of the attributes `names`; NaN where a label is None or absent."""
+    """[n, L] float32 targets of the attributes `names`; NaN where a label is None or absent.
+
+    Raises InputError for a Race that is wanted and coarser than the model's values.
+    """
+    wanted = [label for label, group in MORE.items() if group[0].name in names]
+    for label, value in ((label, item.get(label)) for item in labels for label in wanted):
+        if value is not None and value not in GROUPS[label]:
+            raise InputError(
+                f"{label} {value!r} is coarser than a model's values, which are {', '.join(GROUPS[label])}: use a set "
+                "that tells them apart, such as FairFace"
+            )
     rows = [assignment_from_labels(item) for item in labels]
     return np.array([[np.nan if row[name] is None else row[name] for name in names] for row in rows], np.float32)

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from faceinsight.runtime.labels import FLAGS, GROUPS, LABELS, MORE
 from faceinsight.runtime.prompt import FACT_NAMES, fact_value
 
-from .answers import IDENTITY, OFF_TOPIC, answer_what, answer_yes_no, describe, named_values
+from .answers import IDENTITY, MOOD_WORDS, OFF_TOPIC, answer_what, answer_yes_no, describe, named_values
 from .vocabulary import (
     ABSENT_FORMS,
     ABSENT_KEYWORDS,
@@ -30,6 +30,7 @@ from .vocabulary import (
     IDENTIFY,
     INDIRECT,
     KEYWORDS,
+    MOODS,
     MORE_SPECS,
     MORE_TOPICS,
     NOUN_FRAMES,
@@ -42,6 +43,7 @@ from .vocabulary import (
     TRUTH,
     UNKNOWN,
     UNKNOWN_TOPIC,
+    WHICH,
     WRITTEN,
     Topic,
     bare,
@@ -187,6 +189,14 @@ def exchange(labels: Mapping, rng: random.Random) -> Exchange:
 
 
 def _ask_yes_no(labels: Mapping, rng: random.Random) -> tuple:
+    while True:
+        question, reading, answer, evidence = _yes_no(labels, rng)
+        # where moods are told apart, "is she happy" does not ask for a smile
+        if "Expression" not in labels or evidence != ("Smiling",) or not MOODS.search(question):
+            return question, reading, answer, evidence
+
+
+def _yes_no(labels: Mapping, rng: random.Random) -> tuple:
     more = _more(labels)
     groups = [label for label in GROUPS if label in LABELS]
     # groups have more values to tell apart
@@ -231,13 +241,20 @@ def _ask_what(labels: Mapping, rng: random.Random) -> tuple:
     more = _more(labels)
     if more and rng.random() < 0.15 * len(more):
         label = rng.choice(more)
-        question = _open_question(MORE_TOPICS[label], _subject(rng, labels["Gender"]), rng)
+        subject, topic = _subject(rng, labels["Gender"]), MORE_TOPICS[label]
+        if rng.random() < 0.4:
+            values = [MOOD_WORDS.get(value, value) for value in GROUPS[label]]
+            rng.shuffle(values)
+            listed = f"{', '.join(values[:-1])} or {values[-1]}"
+            question = subject.fill(rng.choice(WHICH), n=rng.choice(topic.nouns), x=listed)
+        else:
+            question = _open_question(topic, subject, rng)
         return question, f"what {FACT_NAMES[label]}", answer_what(labels, FACT_NAMES[label]), (label,)
     if rng.random() < WRITTEN_SHARE / 2:
         topic = rng.choice(tuple(WRITTEN["what"]))
         question = _written_question(WRITTEN["what"][topic], None if topic == "gender" else labels["Gender"], rng)
     elif rng.random() < 0.3:
-        label = rng.choice(tuple(EITHER_OR))
+        label = rng.choice([label for label in EITHER_OR if label != "Smiling" or "Expression" not in labels])
         question, values = _either_or_question(label, labels["Gender"], rng)
         if values and len(values) < len(GROUPS.get(label, values)):
             # neither may be right: a Yes or No, and then the value, answers it however it was meant
@@ -253,7 +270,8 @@ def _ask_what(labels: Mapping, rng: random.Random) -> tuple:
 
 
 def _ask_describe(labels: Mapping, rng: random.Random) -> tuple:
-    return _request("describe", DESCRIBE, labels, rng), "describe", describe(labels), LABELS
+    evidence = (*LABELS, "Expression") if "Expression" in labels else LABELS
+    return _request("describe", DESCRIBE, labels, rng), "describe", describe(labels), evidence
 
 
 def _ask_identity(labels: Mapping, rng: random.Random) -> tuple:
@@ -262,23 +280,24 @@ def _ask_identity(labels: Mapping, rng: random.Random) -> tuple:
 
 def _ask_off_topic(labels: Mapping, rng: random.Random) -> tuple:
     while True:
-        question = _off_topic_question(labels, rng)
+        question, of_person = _off_topic_question(labels, rng)
         # what one model refuses another one can tell
-        if not any(TELLS_OF[label].search(question) for label in _more(labels)):
+        if not (of_person and any(TELLS_OF[label].search(question) for label in _more(labels))):
             return question, "other", OFF_TOPIC, ()
 
 
-def _off_topic_question(labels: Mapping, rng: random.Random) -> str:
+def _off_topic_question(labels: Mapping, rng: random.Random) -> tuple[str, bool]:
+    """A question, and whether it may be about the person."""
     source = rng.random()
     if rng.random() < WRITTEN_SHARE / 2:
-        return _written_question(WRITTEN["request"]["off_topic"], labels["Gender"], rng)
+        return _written_question(WRITTEN["request"]["off_topic"], labels["Gender"], rng), True
     if source < 0.35:
-        return _from_table(GENERAL, labels, rng)
+        return _from_table(GENERAL, labels, rng), False
     if source < 0.55:
-        return _yes_no_question(UNKNOWN, "", labels["Gender"], rng.random() < 0.06, rng)
+        return _yes_no_question(UNKNOWN, "", labels["Gender"], rng.random() < 0.06, rng), True
     if source < 0.78:
-        return _open_question(UNKNOWN_TOPIC, _subject(rng, labels["Gender"]), rng)
-    return _about_something_else(rng)
+        return _open_question(UNKNOWN_TOPIC, _subject(rng, labels["Gender"]), rng), True
+    return _about_something_else(rng), False
 
 
 KINDS = {_ask_yes_no: 60, _ask_what: 17, _ask_describe: 6, _ask_identity: 5, _ask_off_topic: 12}

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from faceinsight.runtime.labels import GROUPS, LABELS, PARSE_CLASSES
+from faceinsight.runtime.labels import GROUPS, LABELS, MORE, PARSE_CLASSES
 
 SIZE = 224
 OVAL = 86.0
@@ -91,7 +91,7 @@ def sample_labels(rng: np.random.Generator, also: Sequence[str] = ()) -> dict:
     known["Receding_Hairline"] = bare and not known["Bald"] and chance(ODDS["Receding_Hairline"][gender][age])
     known["Long_Hair"] = known["Long_Hair"] and not known["Bald"]
     labels = {name: known[name] for name in LABELS}
-    for label in also:
+    for label in (label for label in MORE if label in also):
         values = [value for value in GROUPS[label] if label != "Expression" or value in _MOODS[known["Smiling"]]]
         labels[label] = str(rng.choice(values))
     return labels

@@ -23,6 +23,11 @@ def bare(phrase: str) -> str:
     return re.sub(r"^(an?|some kind of|some|any|the) ", "", phrase)
 
 
+def _stems(text: str) -> re.Pattern:
+    """Finds any of these, from a word's start."""
+    return re.compile(rf"\b(?:{'|'.join(text.split())})", re.IGNORECASE)
+
+
 def _concept(**phrases: str) -> dict[str, tuple[str, ...]]:
     """Phrases by category (a key of FORMS), and places (`at`); items of `part` and `tint` read "part=state"."""
     return {category: words(text) for category, text in phrases.items()}
@@ -240,14 +245,24 @@ MORE_TOPICS = {
 }  # fmt: skip
 """Label -> the open question about it, of models that predict it."""
 
-TELLS_OF = {label: re.compile(re.sub(r"\s*\n\s*", "", words), re.IGNORECASE) for label, words in {
-    "Expression": r"""emotion|mood|feel|express|angry|anger|mad\b|furious|sad\b|sadness|unhappy|sorrow|depress|afraid|
-        scared|fear|fright|nervous|surpris|astonish|disgust|contempt|scorn|jealous|lonely|bored|tired|upset|worried|
-        anxious|calm|happy|happi|joy|excit|proud|shame|confus|annoy|stress|relax|love""",
-    "Race": r"""race|racial|ethnic|asian|african|black\b|white\b|caucasian|latin|hispanic|arab|indian|chinese|japanese|
-        korean|mexican|european|american|nationality|descent|origin|ancest|where .* from|skin|foreign|native""",
-}.items()}  # fmt: skip
-"""Label -> what a question that a model without the label refuses may be about."""
+WHICH = words("""which {n} fits {o} best: {x}; what {n} is it: {x}; which of these fits {owner} {n}: {x}; {n}: {x}; pick
+    {owner} {n}: {x}; which {n} fits this person best: {x}; which {n} fits this face best: {x}""")
+"""The same with all values to choose from."""
+
+TELLS_OF = {
+    "Expression": _stems("""emotion feel mood express anger angr furious mad\\b sad unhapp sorrow depress afraid
+        scared fear fright nervous surpris astonish disgust contempt scorn jealous lonely bored tired\\b upset worried
+        anxious calm happ joy excit proud shame confus annoy stress relax in\\slove"""),
+    "Race": _stems("""race\\b racial ethnic asian african black\\b white\\b caucasian latin hispanic arab indian
+        chinese japanese korean mexican european american nationality descent origin ancest where.*from skin foreign
+        native"""),
+}
+"""Label -> what a question about a person is about, from a word's start, that a model without the label refuses."""
+
+MOODS = re.compile(
+    r"\b(?:happ|joy|cheer|merry|jolly|neutral|expressionless|blank|serious|stern|solemn|grave|sober)", re.IGNORECASE
+)
+"""Speaks of an expression, not of a smile."""
 
 
 def _read_written() -> dict[str, dict]:

@@ -12,6 +12,7 @@ import sys
 import tomllib
 from pathlib import Path
 
+import numpy as np
 import torch
 from accelerate import PartialState
 
@@ -20,6 +21,7 @@ from faceinsight.models.data.dataset import read_faces
 from faceinsight.models.data.tokenizer import backbone_tokenizer, train_tokenizer, unknown_tokens
 from faceinsight.models.faceinsight import FaceInsightModel
 from faceinsight.runtime.errors import InputError, reason
+from faceinsight.runtime.labels import MORE
 from faceinsight.runtime.prompt import Prompter
 
 from . import stages
@@ -173,6 +175,10 @@ def train(
     out = Path(out)
     about = _about(recipe, config, data)
     _same_run(about, out)
+    if str(data) == "synthetic" and config.attributes.also:
+        raise InputError(
+            f"rendered faces have no {' and no '.join(config.attributes.also)}; give --data a set that has"
+        )
     train_set, val_set = (None, None) if str(data) == "synthetic" else _read(data, config.attributes.names)
     with workers.main_process_first():
         try:
@@ -227,6 +233,10 @@ def _same_run(about: dict, out: Path) -> None:
 
 def _read(data: str | Path, names: tuple[str, ...]) -> tuple[Faces, Faces]:
     splits = read_faces(data, "train", names), read_faces(data, "val", names)
+    for label, group in MORE.items():
+        columns = [names.index(attribute.name) for attribute in group if attribute.name in names]
+        if columns and np.isnan(splits[0].targets[:, columns]).all():
+            raise InputError(f"no face of {data} has the label {label}; leave it out, or give data that has it")
     for faces in splits:
         for what, why in faces.skipped.items():
             print(f"skipped {what}: {why}", file=sys.stderr)
