@@ -20,6 +20,7 @@ BUILD = [
 ]
 TRAIN = [*BUILD, "accelerate", "peft", "tensorboard", "h5py", "matplotlib", "sentencepiece"]
 DEMO = ["scikit-image"]
+RTX = ["tensorrt-rtx; sys_platform == 'linux' and platform_machine == 'x86_64'"]
 
 setup(
     name="faceinsight",
@@ -50,11 +51,10 @@ setup(
     extras_require={
         "build": BUILD,
         "train": TRAIN,
-        "tensorrt": ["tensorrt", "pycuda"],
-        "tensorrt-rtx": ["tensorrt-rtx", "pycuda"],
-        "tensorrt-llm": ["tensorrt-llm"],
+        "tensorrt": [*BUILD, "tensorrt"],
+        "tensorrt-rtx": [*BUILD, "tensorrt-rtx"],
         "demo": DEMO,
-        "test": [*TRAIN, *DEMO, "pytest", "hypothesis", "ruff"],
+        "test": [*TRAIN, *DEMO, "pytest", "hypothesis", "ruff", *RTX],
     },
     entry_points={"console_scripts": ["faceinsight = faceinsight.cli:main"]},
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -25,10 +25,12 @@ from faceinsight.runtime.rules import rules_for
 
 from .language import language_graph
 from .quantize import quantize_w8a8
+from .tensorrt import MODULES, CompileError, Engines
 from .verify import verify
 from .vision import stage_graph
 
 VISION_STAGES = ("refiner", "parser", "vision", "fusion")
+TARGETS = ("cpu", *MODULES)
 CHECKED_FACES = 16
 
 
@@ -38,15 +40,23 @@ def build_bundle(
     target: str = "cpu",
     precision: str = "int8",
     calibration: str | Path | None = None,
+    sm: Sequence[int] = (),
+    max_faces: int = 4,
+    workspace_mib: int | None = None,
 ) -> dict:
     """Builds the bundle of a model directory (the bundled nano if None) in `out`; returns its manifest.
 
-    precision: "int8" (W8A8 for VISION_STAGES, INT8 weights for the language model) or "fp32".
-    calibration: a folder of images or a scales file; nano's own scales file serves the bundled nano.
+    target: of TARGETS. precision: "int8" (W8A8 for VISION_STAGES, INT8 weights for the language model), or without
+    quantisation "fp32" on the CPU, "fp16" for TensorRT. calibration: a folder of images or a scales file; nano's own
+    scales file serves the bundled nano. sm, max_faces (of one batch), workspace_mib: of TensorRT engines, see
+    `compile_engine`.
     Raises InputError for a missing calibration or one of another model.
     """
-    if target != "cpu":
-        raise InputError(f"unknown target {target!r}; this version builds: cpu")
+    if target not in TARGETS:
+        raise InputError(f"unknown target {target!r}; this version builds: {', '.join(TARGETS)}")
+    engines = None if target == "cpu" else Engines(target, tuple(sm), max_faces, workspace_mib)
+    if precision not in ("int8", "fp16" if engines else "fp32"):
+        raise InputError(f"target {target} is not built in {precision}; use int8 or {'fp16' if engines else 'fp32'}")
     check_replaceable(Path(out))
     model_dir = model_directory(model_dir)
     model = FaceInsightModel.from_pretrained(model_dir)
@@ -55,17 +65,33 @@ def build_bundle(
     crops = _rendered_crops(model.config, CHECKED_FACES)
     if precision == "int8":
         ranges, crops = _ranges(model, model_dir, digest, graphs, calibration, crops)
-        graphs = {stage: quantize_w8a8(graph, ranges[stage]) for stage, graph in graphs.items()}
-    elif precision != "fp32":
-        raise InputError(f"unknown precision {precision!r}; use int8 or fp32")
-    graphs["language"] = language_graph(model.language, model.config.context, "int8" if precision == "int8" else None)
+        encoding = "tensorrt" if engines else "onnxruntime"
+        graphs = {stage: quantize_w8a8(graph, ranges[stage], encoding) for stage, graph in graphs.items()}
+    weights = "int8" if precision == "int8" else None
+    graphs["language"] = language_graph(model.language, model.config.context, weights)
     contents = {stage: graph.SerializeToString(deterministic=True) for stage, graph in graphs.items()}
     checks = verify(model, contents, {name: items[:CHECKED_FACES] for name, items in crops.items()})
-    manifest = _manifest(model, digest, target, precision, contents, checks)
+    if engines:
+        graphs["language"] = language_graph(model.language, model.config.context, weights, half=True)
+        contents, checks = _compiled(engines, graphs, checks)
+    manifest = _manifest(model, digest, target, precision, contents, checks, engines)
     files = {entry["file"]: contents[stage] for stage, entry in manifest["stages"].items()}
     files[manifest["tokenizer"]["file"]] = model.tokenizer_json.encode("utf-8")
     write_bundle(out, manifest, files)
     return manifest
+
+
+def _compiled(engines: Engines, graphs: dict[str, onnx.ModelProto], checks: dict[str, dict]):
+    """Each stage's engine, and its entry of the manifest: the error is that of its graph in ONNX Runtime, in float32
+    but for what is INT8; how long it takes is not known before it runs."""
+    contents, found = {}, {}
+    for stage, graph in graphs.items():
+        plan = engines.compile(stage, graph)
+        contents[stage] = plan.content
+        found[stage] = checks[stage] | plan.interface | {"latency_ms": None, "layers": plan.layers}
+        if plan.float32:
+            raise CompileError(f"{stage} would compute in float32: {', '.join(plan.float32)}")
+    return contents, found
 
 
 def calibrate_model(model_dir: str | Path | None, images: str | Path, out: str | Path, limit: int = 256) -> int:
@@ -177,9 +203,10 @@ def _rendered_crops(config: FaceInsightConfig, count: int) -> dict[str, np.ndarr
     }
 
 
-def _manifest(model, digest, target, precision, contents, checks) -> dict:
+def _manifest(model, digest, target, precision, contents, checks, engines: Engines | None) -> dict:
     import onnxruntime as ort
 
+    kind, version = ("onnxruntime", ort.__version__) if engines is None else (target, engines.version)
     backbone = model.language.backbone.config
     head_dim = getattr(backbone, "head_dim", None) or backbone.hidden_size // backbone.num_attention_heads
     labels = {
@@ -187,14 +214,14 @@ def _manifest(model, digest, target, precision, contents, checks) -> dict:
         "parser": "W8A8",
         "vision": "W8A8",
         "fusion": "W8A8",
-        "language": "W8, activations rounded to 8 bits by the kernel",
+        "language": "W8, FP16" if engines else "W8, activations rounded to 8 bits by the kernel",
     }
     stages = {
         stage: {
-            "file": f"{stage}.onnx",
+            "file": f"{stage}.{'onnx' if engines is None else 'plan'}",
             "sha256": hashlib.sha256(content).hexdigest(),
             "bytes": len(content),
-            "precision": labels[stage] if precision == "int8" else "FP32",
+            "precision": labels[stage] if precision == "int8" else precision.upper(),
             **checks[stage],
         }
         for stage, content in contents.items()
@@ -205,9 +232,9 @@ def _manifest(model, digest, target, precision, contents, checks) -> dict:
         "name": "faceinsight",
         "target": target,
         "model_hash": digest,
-        "engine": {"kind": "onnxruntime", "version": ort.__version__},
+        "engine": {"kind": kind, "version": version},
         "built_with": {"torch": torch.__version__, "onnx": onnx.__version__},
-        "device": None,
+        "device": engines and {"compute_capabilities": list(engines.sm)},
         "stages": stages,
         "tokenizer": {"file": "tokenizer.json", "sha256": hashlib.sha256(tokenizer).hexdigest()},
         "sizes": model.config.sizes,

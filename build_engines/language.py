@@ -23,11 +23,13 @@ OPSET = 24
 IR_VERSION = 10
 FAMILIES = ("llama", "qwen2", "qwen3")
 
-Cache = tuple[gs.Tensor, gs.Tensor]  # keys and values, [B, N_kv, S, D] float32
-Rope = tuple[gs.Tensor, gs.Tensor]  # cosines and sines, [B, T, D / 2] float32
+Cache = tuple[gs.Tensor, gs.Tensor]  # keys and values, [B, N_kv, S, D]
+Rope = tuple[gs.Tensor, gs.Tensor]  # cosines and sines, [B, T, D / 2]
 
 
-def language_graph(model: LanguageModel, context: int, quantize: Literal[None, "int8"] = None) -> onnx.ModelProto:
+def language_graph(
+    model: LanguageModel, context: int, quantize: Literal[None, "int8"] = None, half: bool = False
+) -> onnx.ModelProto:
     """The decoder as ONNX; batch B, tokens T and visual tokens N dynamic, context S fixed, weights inside.
 
     Inputs
@@ -39,10 +41,12 @@ def language_graph(model: LanguageModel, context: int, quantize: Literal[None, "
       logits [B, V] float32 and next_token [B] int64 (their argmax), of the last token only.
       present_key_i, present_value_i: like past_*; bind them to the same memory and the cache is updated in place.
 
+    half: float16 in the place of every float32 above, and within: what TensorRT has fused attention for.
     quantize: None is float32; "int8" stores the embedding table and every linear layer in INT8 (symmetric, one step
     per row of the table or output channel); activations, biases, norms and the cache are float32 in the graph. ONNX
     Runtime rounds the input of an INT8 layer to 8 bits for its integer kernel, unless the session's
-    `session.qdq_matmulnbits_accuracy_level` is 1.
+    `session.qdq_matmulnbits_accuracy_level` is 1. With `half` the embedding
+    table stays float16, for TensorRT gathers no INT8.
     Raises InputError for an architecture or an option that this graph does not cover.
     """
     if quantize not in (None, "int8"):
@@ -50,7 +54,7 @@ def language_graph(model: LanguageModel, context: int, quantize: Literal[None, "
     if context < 1:
         raise InputError(f"context is {context}; the KV cache needs room for at least one token")
     _check(model.backbone.config)
-    return _Writer(model, context, quantize == "int8").write()
+    return _Writer(model, context, quantize == "int8", np.float16 if half else np.float32).write()
 
 
 def _check(config) -> None:
@@ -77,8 +81,9 @@ class _Writer:
     A tensor is named after its node: layers.0/attention/q_proj.
     """
 
-    def __init__(self, model: LanguageModel, context: int, int8: bool):
+    def __init__(self, model: LanguageModel, context: int, int8: bool, dtype: type):
         config = model.backbone.config
+        self.dtype = dtype
         self.model, self.decoder = model, model.backbone.model
         self.context, self.int8 = context, int8
         self.theta, self.epsilon = config.rope_parameters["rope_theta"], config.rms_norm_eps
@@ -91,7 +96,7 @@ class _Writer:
 
     def write(self) -> onnx.ModelProto:
         ids = self.input("input_ids", np.int64, "batch", "tokens")
-        visual_tokens = self.input("visual_tokens", np.float32, "batch", "visual", self.model.width)
+        visual_tokens = self.input("visual_tokens", self.dtype, "batch", "visual", self.model.width)
         position = self.input("position", np.int64, "batch")
         positions = self.positions(ids, position)
         rope, mask = self.rope(positions), self.mask(positions)
@@ -113,9 +118,9 @@ class _Writer:
         logits = self.logits(hidden)
         token = self.node("ArgMax", "next_token", logits, axis=-1, keepdims=0)
         self.graph.outputs = [
-            self.typed(logits, np.float32, "batch", self.model.vocab_size),
+            self.typed(logits, self.dtype, "batch", self.model.vocab_size),
             self.typed(token, np.int64, "batch"),
-            *(self.typed(cache, np.float32, *self.cache_shape) for cache in caches),
+            *(self.typed(cache, self.dtype, *self.cache_shape) for cache in caches),
         ]
         return self.export()
 
@@ -137,11 +142,11 @@ class _Writer:
         """Every token's rotation, looked up by its place."""
         frequencies = self.theta ** -(np.arange(0, self.head_dim, 2) / self.head_dim)
         angles = np.arange(self.context)[:, None] * frequencies
-        cos, sin = np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32)
+        cos, sin = np.cos(angles).astype(self.dtype), np.sin(angles).astype(self.dtype)
         return self.node("Gather", "rope/cos", cos, positions), self.node("Gather", "rope/sin", sin, positions)
 
     def embed(self, ids: gs.Tensor, visual_tokens: gs.Tensor) -> gs.Tensor:
-        """[B, T, H] float32. Two small gathers and a choice: a table joined to visual_tokens would be copied."""
+        """[B, T, H]. Two small gathers and a choice: a table joined to visual_tokens would be copied."""
         first, last = np.array(self.model.vocab_size), np.array(self.model.vocab_size - 1)
         is_visual = self.node("GreaterOrEqual", "embed/is_visual", ids, first)
         text_ids = self.node("Min", "embed/text_ids", ids, last)
@@ -156,8 +161,8 @@ class _Writer:
         name = f"layers.{index}/attention"
         k = self.node("RotaryEmbedding", f"{name}/k_rope", self.split(f"{name}/k", attention, x, self.kv_heads), *rope)
         v = self.split(f"{name}/v", attention, x, self.kv_heads)
-        past_k = self.input(f"past_key_{index}", np.float32, *self.cache_shape)
-        past_v = self.input(f"past_value_{index}", np.float32, *self.cache_shape)
+        past_k = self.input(f"past_key_{index}", self.dtype, *self.cache_shape)
+        past_v = self.input(f"past_value_{index}", self.dtype, *self.cache_shape)
         return (
             self.node("TensorScatter", f"present_key_{index}", past_k, k, position, axis=-2),
             self.node("TensorScatter", f"present_value_{index}", past_v, v, position, axis=-2),
@@ -203,7 +208,7 @@ class _Writer:
         return self.node("Slice", f"{x.name}/last", x, np.array([-1]), end, np.array([axis]))
 
     def norm(self, name: str, x: gs.Tensor, norm: nn.Module) -> gs.Tensor:
-        return self.node("RMSNormalization", name, x, _values(norm.weight), axis=-1, epsilon=self.epsilon)
+        return self.node("RMSNormalization", name, x, self.values(norm.weight), axis=-1, epsilon=self.epsilon)
 
     def linear(self, name: str, x: gs.Tensor, layer: nn.Linear) -> gs.Tensor:
         """x: [..., in]. [..., out]. Weights stay [out, in] as in PyTorch, so that a tied table is stored once.
@@ -217,11 +222,14 @@ class _Writer:
         weight = self.node("Transpose", f"{name}/weight_in_out", weight, perm=[1, 0])
         if layer.bias is None:
             return self.node("MatMul", name, x, weight)
-        return self.node("Add", name, self.node("MatMul", f"{name}/product", x, weight), _values(layer.bias))
+        return self.node("Add", name, self.node("MatMul", f"{name}/product", x, weight), self.values(layer.bias))
 
     def table_rows(self, ids: gs.Tensor) -> gs.Tensor:
-        """Rows of the embedding table: [B, T, H] float32. Only the rows gathered are dequantised."""
-        weight, steps = self.weight(self.model.backbone.get_input_embeddings().weight)
+        """Rows of the embedding table: [B, T, H]. Only the rows gathered are dequantised."""
+        table = self.model.backbone.get_input_embeddings().weight
+        if self.int8 and self.dtype == np.float16:
+            return self.node("Gather", "embed/text", self.values(table), ids)
+        weight, steps = self.weight(table)
         rows = self.node("Gather", "embed/text", weight, ids)
         if steps is None:
             return rows
@@ -229,15 +237,18 @@ class _Writer:
         return self.node("Mul", "embed/text_float", self.node("Cast", "embed/cast", rows, to=np.float32), scale)
 
     def weight(self, parameter: nn.Parameter) -> tuple[gs.Constant, gs.Constant | None]:
-        """The matrix [out, in] and, if it is int8, its steps [out] float32; the same tensors for a tied parameter."""
+        """The matrix [out, in] and, if it is int8, its steps [out]; the same tensors for a tied parameter."""
         if id(parameter) not in self.weights:
-            name, values = self.parameter_names[id(parameter)], _values(parameter)
+            name, values = self.parameter_names[id(parameter)], self.values(parameter)
             steps = None
             if self.int8:
-                values, found = _quantized(values)
-                steps = gs.Constant(f"{name}.step", found)
+                values, found = _quantized(_values(parameter))
+                steps = gs.Constant(f"{name}.step", found.astype(self.dtype))
             self.weights[id(parameter)] = gs.Constant(name, values), steps
         return self.weights[id(parameter)]
+
+    def values(self, parameter: torch.Tensor) -> np.ndarray:
+        return _values(parameter).astype(self.dtype)
 
     # the graph
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import time
 
 import numpy as np
@@ -16,6 +15,8 @@ from faceinsight.runtime.labels import labels_from_assignment
 from faceinsight.runtime.progress import ProgressBar
 from faceinsight.runtime.prompt import Prompter
 from faceinsight.runtime.rules import consistent_assignment, rules_for
+
+from .interface import interface
 
 QUESTIONS = ("is the person wearing glasses?", "what colour is the hair?", "describe this face")
 
@@ -66,28 +67,13 @@ def verify(model: FaceInsightModel, contents: dict[str, bytes], crops: dict[str,
                 one = {name: items[:1] for name, items in feeds[stage].items()}
                 latency = _latency(lambda engine=engines[stage], feed=one: engine.run(feed))
             error = {"measure": measure, "value": round(value, 6)}
-            report[stage] = _interface(content) | {"error": error, "latency_ms": latency}
+            report[stage] = interface(onnx.load_model_from_string(content)) | {"error": error, "latency_ms": latency}
             advance({})
     return report
 
 
 def _relative(found: np.ndarray, wanted: np.ndarray) -> float:
     return float(np.linalg.norm(found - wanted) / np.linalg.norm(wanted))
-
-
-def _interface(content: bytes) -> dict:
-    graph = onnx.load(io.BytesIO(content)).graph
-
-    def describe(values):
-        return {
-            v.name: {
-                "shape": [d.dim_param or d.dim_value for d in v.type.tensor_type.shape.dim],
-                "dtype": onnx.TensorProto.DataType.Name(v.type.tensor_type.elem_type).lower(),
-            }
-            for v in values
-        }
-
-    return {"inputs": describe(graph.input), "outputs": describe(graph.output)}
 
 
 def _decoder(model: FaceInsightModel, engine: OnnxEngine) -> tuple[Decoder, Prompter]:

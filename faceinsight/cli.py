@@ -28,6 +28,8 @@ DESCRIBE = "Describe this face."
 
 class Target(StrEnum):
     cpu = "cpu"
+    tensorrt = "tensorrt"
+    tensorrt_rtx = "tensorrt-rtx"
 
 
 class Task(StrEnum):
@@ -49,6 +51,7 @@ class Setting(StrEnum):
 
 class Precision(StrEnum):
     int8 = "int8"
+    fp16 = "fp16"
     fp32 = "fp32"
 
 
@@ -169,18 +172,26 @@ def build(
     out: Annotated[Path, typer.Option(help="Bundle directory to write.", show_default=False)],
     model: Annotated[Path | None, typer.Option(help="Model directory; the bundled nano checkpoint by default.")] = None,
     target: Annotated[Target, typer.Option(help="What the bundle runs on.")] = Target.cpu,
-    precision: Annotated[Precision, typer.Option(help="int8 is smaller and faster than fp32.")] = Precision.int8,
+    precision: Annotated[
+        Precision, typer.Option(help="int8 is smaller and faster than fp32 (cpu) and fp16 (TensorRT).")
+    ] = Precision.int8,
     calibration: Annotated[
         Path | None,
         typer.Option(help="For int8: folder of images or scales file; the model's own by default."),
     ] = None,
+    sm: Annotated[
+        list[int] | None,
+        typer.Option(help="Compute capability that TensorRT-RTX compiles for, such as 89; portable by default."),
+    ] = None,
+    max_faces: Annotated[int, typer.Option(min=1, help="TensorRT: most faces of one batch.")] = 4,
+    workspace_mib: Annotated[int | None, typer.Option(min=1, help="TensorRT: most scratch memory.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Export, quantise and verify a model, and write its bundle."""
     _needs("build", "torch", "onnx", "onnx_graphsurgeon", "onnxslim")
     from faceinsight.build_engines.build import build_bundle
 
-    manifest = build_bundle(model, out, target.value, precision.value, calibration)
+    manifest = build_bundle(model, out, target.value, precision.value, calibration, sm or (), max_faces, workspace_mib)
     if as_json:
         _print_json({"out": str(out), "stages": manifest["stages"]})
         return
@@ -189,7 +200,7 @@ def build(
         ("stage", "precision", "kB", "error", "ms"),
         [
             (name, s["precision"], f"{s['bytes'] / 1e3:.0f}", f"{s['error']['value']:.2g} {s['error']['measure']}",
-             f"{s['latency_ms']['p50']:.2f}")
+             f"{s['latency_ms']['p50']:.2f}" if s["latency_ms"] else "-")
             for name, s in manifest["stages"].items()
         ],
     )  # fmt: skip

@@ -33,9 +33,10 @@ CORPUS = [f"{a}{b} {b}{a}" for a in ("smil", "beard", "hair", "glass", "wear") f
 TOWER = LAYERS | {"hidden_size": 64, "intermediate_size": 64, "image_size": 32, "patch_size": 8}
 TEXT = LAYERS | {"hidden_size": 16, "intermediate_size": 16, "vocab_size": 64, "max_position_embeddings": 16}
 WORDS = 310
+# TensorRT has no fused attention for two heads, nor for heads under 32
 DECODER = LAYERS | {
-    "hidden_size": 32, "intermediate_size": 32, "num_key_value_heads": 1, "head_dim": 16, "vocab_size": WORDS,
-    "max_position_embeddings": 512,
+    "num_attention_heads": 4, "num_key_value_heads": 1, "head_dim": 32, "hidden_size": 32, "intermediate_size": 32,
+    "vocab_size": WORDS, "max_position_embeddings": 512,
 }  # fmt: skip
 PARSER = {
     "num_encoder_blocks": 2, "depths": [1, 1], "hidden_sizes": [16, 32], "num_attention_heads": [1, 2],
@@ -151,13 +152,18 @@ def test_a_token_that_the_language_model_does_not_know_gets_a_row(tmp_path):
     assert logits.shape[-1] == WORDS + added and logits.isfinite().all()
 
 
-@pytest.mark.parametrize("precision", ["fp32", "int8"])
-def test_a_bundle_answers_as_pytorch_does(trained, tmp_path, precision):
-    folder, _ = trained
-    photos = tmp_path / "photos"
+def save_photos(folder):
+    photos = folder / "photos"
     photos.mkdir()
     for seed in range(14):
         cv2.imwrite(str(photos / f"{seed}.png"), generate(seed).image[..., ::-1])
+    return photos
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_a_bundle_answers_as_pytorch_does(trained, tmp_path, precision):
+    folder, _ = trained
+    photos = save_photos(tmp_path)
     manifest = build_bundle(folder / "run" / "model", tmp_path / "bundle", precision=precision, calibration=photos)
     errors = {stage: entry["error"]["value"] for stage, entry in manifest["stages"].items()}
     if precision == "fp32":
@@ -172,6 +178,15 @@ def test_a_bundle_answers_as_pytorch_does(trained, tmp_path, precision):
     first, again = (model.ask(face, "Is this person smiling?", max_tokens=12) for _ in range(2))
     assert first.text == again.text and first.tokens > 0
     assert len(face.attributes) == 21 and face.visual_tokens.shape[1] == 16 + 4
+
+
+def test_tensorrt_compiles_every_stage(trained, tmp_path):
+    pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx is not installed")
+    photos, model = save_photos(tmp_path), trained[0] / "run" / "model"
+    manifest = build_bundle(model, tmp_path / "bundle", "tensorrt-rtx", calibration=photos, sm=(80, 120))
+    layers = {stage: entry["layers"] for stage, entry in manifest["stages"].items()}
+    assert all("QUANTIZE" in layers[stage] for stage in ("parser", "vision", "fusion"))
+    assert layers["language"]["ATTENTION_INPUT"] == DECODER["num_hidden_layers"]
 
 
 def test_presets_are_whole_configs():

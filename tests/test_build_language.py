@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from faceinsight.build_engines.language import language_graph
+from faceinsight.build_engines.tensorrt import compile_engine, language_profiles
 from faceinsight.models.config import BackboneConfig
 from faceinsight.models.language_model import LanguageModel
 from faceinsight.runtime.errors import InputError
@@ -244,3 +245,38 @@ def test_unknown_options_are_refused():
         language_graph(random_model("llama"), CONTEXT, "int4")
     with pytest.raises(InputError, match="context is 0"):
         language_graph(random_model("llama"), 0)
+
+
+@pytest.mark.parametrize("quantize", [None, "int8"])
+@pytest.mark.parametrize("kind", MODELS)
+def test_tensorrt_compiles_it_with_fused_attention(kind, quantize):
+    pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx is not installed")
+    # heads of 32 to 256: TensorRT has no kernel for smaller ones
+    model = random_model(kind, head_dim=32)
+    graph = language_graph(model, 64, quantize, half=True)
+    plan = compile_engine("tensorrt-rtx", graph, language_profiles(graph), kind, sm=(89,))
+    layers = len(model.backbone.model.layers)
+    assert plan.layers["ATTENTION_INPUT"] == layers
+    assert plan.layers["KV_CACHE_UPDATE"] == plan.layers["ROTARY_EMBEDDING"] == 2 * layers
+    assert plan.layers.get("DEQUANTIZE", 0) == (7 * layers + 1) * (quantize == "int8")
+    assert plan.float32 == ()
+
+
+@pytest.mark.parametrize("quantize", [None, "int8"])
+@pytest.mark.parametrize("kind", ["llama-biased", "qwen2-tied", "qwen3"])
+def test_the_half_decoder_is_pytorchs(kind, quantize):
+    model, visual, ids = random_model(kind), visual_tokens(), tokens(12)
+    graph = language_graph(model, CONTEXT, quantize, half=True)
+    caches = {
+        value.name: np.zeros([d.dim_value or 1 for d in value.type.tensor_type.shape.dim], np.float16)
+        for value in graph.graph.input
+        if value.name.startswith("past_")
+    }
+    feed = {"input_ids": np.array([ids]), "position": np.array([0]), "visual_tokens": visual.astype(np.float16)}
+    options = ort.SessionOptions()
+    options.log_severity_level = 3  # it warns that it has no float16 kernel and casts
+    session = ort.InferenceSession(graph.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    (found,) = session.run(["logits"], feed | caches)
+    wanted = reference(model, ids, visual)[-1]
+    error = np.sqrt(np.mean((found[0] - wanted) ** 2)) / wanted.std()
+    assert found.dtype == np.float16 and error < (0.045 if quantize else 0.01)

@@ -1,0 +1,279 @@
+"""Compiles a stage's ONNX graph into an engine, with TensorRT (10.3 or newer) or TensorRT-RTX: one builder path.
+
+Networks are strongly typed, so precision is what the graph says: INT8 between its Q/DQ pairs, float16 elsewhere.
+TensorRT-RTX compiles without a GPU, for any that it knows; TensorRT compiles for the one that is there.
+"""
+
+from __future__ import annotations
+
+import collections
+import importlib
+import signal
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import ModuleType
+
+import numpy as np
+import onnx
+import onnx_graphsurgeon as gs
+from onnxruntime.transformers.float16 import convert_float_to_float16
+
+from faceinsight.runtime.errors import FaceInsightError, InputError
+from faceinsight.runtime.progress import ProgressBar
+
+from .interface import interface
+
+MODULES = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}
+"""Target -> the Python module that compiles for it."""
+
+Shape = tuple[int, ...]
+Profile = Mapping[str, tuple[Shape, Shape, Shape]]
+"""Input -> least, usual and largest shape."""
+
+
+class CompileError(FaceInsightError):
+    """The library could not make an engine of a graph."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A serialised engine. layers: kind -> how many the network had. float32: its matrix multiplications and
+    convolutions that compute in float32, by name. interface: see
+    `interface`."""
+
+    content: bytes
+    layers: dict[str, int]
+    float32: tuple[str, ...]
+    interface: dict[str, dict]
+
+
+@dataclass(frozen=True)
+class Engines:
+    """How all stages of a bundle are compiled; for the fields see `compile_engine`. max_faces: of one batch."""
+
+    target: str
+    sm: tuple[int, ...] = ()
+    max_faces: int = 4
+    workspace_mib: int | None = None
+
+    def __post_init__(self) -> None:
+        """Raises InputError now, not after the export."""
+        trt = library(self.target)
+        _capabilities(trt, self.target, self.sm)
+
+    @property
+    def version(self) -> str:
+        return library(self.target).__version__
+
+    def compile(self, stage: str, graph: onnx.ModelProto) -> Plan:
+        """A stage's float32 (and INT8) graph as an engine; the language model's comes in float16."""
+        if stage == "language":
+            profiles = language_profiles(graph)
+        else:
+            graph = for_tensorrt(graph)
+            profiles = [
+                {value.name: tuple(_shape(value, {"batch": faces}) for faces in (1, 1, self.max_faces))
+                 for value in graph.graph.input}
+            ]  # fmt: skip
+        return compile_engine(self.target, graph, profiles, stage, self.sm, self.workspace_mib)
+
+
+def library(target: str) -> ModuleType:
+    """The module of MODULES. Raises InputError for another target, and where it is not installed."""
+    if target not in MODULES:
+        raise InputError(f"{target!r} is not compiled by TensorRT; use {' or '.join(MODULES)}")
+    try:
+        return importlib.import_module(MODULES[target])
+    except ImportError as error:
+        raise InputError(
+            f"target {target} needs {MODULES[target]} ({error}); install it with pip install 'faceinsight[{target}]'"
+        ) from error
+
+
+def for_tensorrt(graph: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy for TensorRT: float16 in the place of float32, pixels [uint8] cast before all else, and parse maps int32:
+    TensorRT reads uint8 into a Cast only, and writes none from integers."""
+    copy = gs.import_onnx(graph)
+    for value in copy.inputs:
+        if value.dtype == np.uint8 and value.name == "parse_map":
+            value.dtype = np.int32
+        elif value.dtype == np.uint8:
+            _cast_first(copy, value)
+    for value in copy.outputs:
+        if value.dtype == np.uint8:
+            value.inputs[0].attrs["to"] = onnx.TensorProto.INT32
+            value.dtype = np.int32
+    model = convert_float_to_float16(gs.export_onnx(copy.cleanup().toposort()), op_block_list=[])
+    model.ir_version, model.producer_name = graph.ir_version, graph.producer_name
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+def language_profiles(graph: onnx.ModelProto) -> list[Profile]:
+    """Prefill, up to the whole context, and decode, one token: for one face, with any number of visual tokens."""
+    inputs = {value.name: value for value in graph.graph.input}
+    context = inputs["past_key_0"].type.tensor_type.shape.dim[2].dim_value
+    bounds = {
+        "prefill": ((1, 1), (context // 4, context // 4), (context, context)),
+        "decode": ((1, 1), (1, 64), (1, context)),
+    }
+    return [
+        {name: tuple(_shape(value, {"batch": 1, "tokens": tokens, "visual": visual}) for tokens, visual in sizes)
+         for name, value in inputs.items()}
+        for sizes in bounds.values()
+    ]  # fmt: skip
+
+
+def _shape(value: onnx.ValueInfoProto, sizes: Mapping[str, int]) -> Shape:
+    return tuple(sizes[dim.dim_param] if dim.dim_param else dim.dim_value for dim in value.type.tensor_type.shape.dim)
+
+
+def _cast_first(graph: gs.Graph, value: gs.Variable) -> None:
+    cast = gs.Variable(f"{value.name}/float")
+    for node in list(value.outputs):
+        node.inputs[next(i for i, tensor in enumerate(node.inputs) if tensor is value)] = cast
+    graph.nodes.insert(0, gs.Node("Cast", cast.name, {"to": onnx.TensorProto.FLOAT}, [value], [cast]))
+
+
+def compile_engine(
+    target: str,
+    graph: onnx.ModelProto,
+    profiles: Sequence[Profile],
+    name: str = "engine",
+    sm: Sequence[int] = (),
+    workspace_mib: int | None = None,
+) -> Plan:
+    """Compiles a graph, with a progress bar; Ctrl-C ends it.
+
+    target: of MODULES. profiles: the shapes that the engine takes, an optimisation profile each. sm: compute
+    capabilities (89 for 8.9) that a TensorRT-RTX engine is for; none makes a portable one; TensorRT has none to choose.
+    workspace_mib: most scratch memory; the library's own choice if None. Raises InputError for a capability that the
+    library does not know, CompileError with its words when it fails.
+    """
+    trt = library(target)
+    log = _Log(trt)
+    builder = trt.Builder(log.logger)
+    network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+    parser = trt.OnnxParser(network, log.logger)
+    if not parser.parse(graph.SerializeToString()):
+        problems = [parser.get_error(i).desc() for i in range(parser.num_errors)]
+        raise CompileError(f"{target} cannot read the graph of {name}: {_line(problems[-1] if problems else log.last)}")
+    config = builder.create_builder_config()
+    for shapes in profiles:
+        profile = builder.create_optimization_profile()
+        for tensor, bounds in shapes.items():
+            profile.set_shape(tensor, *bounds)
+        if not profile or config.add_optimization_profile(profile) < 0:
+            raise CompileError(f"{target} does not take the shapes {dict(shapes)} of {name}: {log.last}")
+    if workspace_mib is not None:
+        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, workspace_mib << 20)
+    if chosen := _capabilities(trt, target, sm):
+        config.num_compute_capabilities = len(chosen)
+        for index, capability in enumerate(chosen):
+            config.set_compute_capability(capability, index)
+    with _Monitor(trt, name) as monitor:
+        config.progress_monitor = monitor.attached
+        content = builder.build_serialized_network(network, config)
+    if content is None:
+        raise CompileError(f"{target} could not compile {name}: {log.last}")
+    return Plan(bytes(content), _kinds(network), _in_float32(trt, network), interface(graph))
+
+
+def _capabilities(trt: ModuleType, target: str, sm: Sequence[int]) -> list:
+    """The library's own names of them. Raises InputError for what it does not know."""
+    if not sm:
+        return []
+    if not hasattr(trt, "ComputeCapability"):
+        raise InputError(f"target {target} compiles for the GPU that is there; leave the compute capability out")
+    known = {
+        int(member[2:]): value for member, value in trt.ComputeCapability.__members__.items() if member[2:].isdigit()
+    }
+    if unknown := [str(number) for number in sm if number not in known]:
+        raise InputError(f"{target} does not know the compute capability {', '.join(unknown)}; known: {sorted(known)}")
+    return [known[number] for number in sm]
+
+
+def _kinds(network) -> dict[str, int]:
+    kinds = collections.Counter(network.get_layer(i).type.name for i in range(network.num_layers))
+    return dict(sorted(kinds.items()))
+
+
+def _in_float32(trt: ModuleType, network) -> tuple[str, ...]:
+    layers = (network.get_layer(i) for i in range(network.num_layers))
+    heavy = (trt.LayerType.CONVOLUTION, trt.LayerType.DECONVOLUTION, trt.LayerType.MATRIX_MULTIPLY)
+    return tuple(
+        layer.name for layer in layers if layer.type in heavy and layer.get_input(0).dtype == trt.DataType.FLOAT
+    )
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split())[:400]
+
+
+class _Log:
+    """Keeps the library's last error for our message; it prints nothing. That there is no GPU is no error here."""
+
+    def __init__(self, trt: ModuleType):
+        self.last = "no reason given"
+        outer = self
+
+        class Logger(trt.ILogger):
+            def __init__(self):
+                trt.ILogger.__init__(self)
+
+            def log(self, severity, message):
+                if severity <= trt.ILogger.ERROR and "cudaError 35" not in message:
+                    outer.last = _line(message)
+
+        self.logger = Logger()
+
+
+class _Monitor:
+    """A progress bar over the library's outermost phase; an interrupt ends the build."""
+
+    def __init__(self, trt: ModuleType, name: str):
+        self.interrupted = False
+        outer, self.name, self.bar, self.advance = self, name, None, None
+
+        class Monitor(trt.IProgressMonitor):
+            def __init__(self):
+                trt.IProgressMonitor.__init__(self)
+
+            def phase_start(self, phase_name, parent_phase, num_steps):
+                if parent_phase is None and outer.bar is None and num_steps:
+                    outer.bar = ProgressBar(f"compile {outer.name}", num_steps)
+                    outer.phase, outer.advance = phase_name, outer.bar.__enter__()
+
+            def phase_finish(self, phase_name):
+                if outer.bar is not None and phase_name == outer.phase:
+                    outer.close()
+
+            def step_complete(self, phase_name, step):
+                if outer.advance is not None and phase_name == outer.phase:
+                    outer.advance({})
+                return not outer.interrupted
+
+        self.attached = Monitor()
+
+    def close(self) -> None:
+        if self.bar is not None:
+            self.bar.__exit__(None, None, None)
+            self.advance = None
+
+    def __enter__(self) -> _Monitor:
+        # the handler runs in the main thread alone, and only there can it be set
+        self.in_main = threading.current_thread() is threading.main_thread()
+        if self.in_main:
+            self.before = signal.signal(signal.SIGINT, self._interrupt)
+        return self
+
+    def _interrupt(self, *_) -> None:
+        self.interrupted = True
+
+    def __exit__(self, kind, *_) -> None:
+        self.close()
+        if self.in_main:
+            signal.signal(signal.SIGINT, self.before)
+        if self.interrupted and kind is None:
+            raise KeyboardInterrupt

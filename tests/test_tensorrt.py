@@ -1,0 +1,152 @@
+"""Engines are compiled by TensorRT-RTX, which needs no GPU for that; running them needs one."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+from typer.testing import CliRunner
+
+from faceinsight import FaceInsight
+from faceinsight.build_engines import tensorrt
+from faceinsight.build_engines.build import VISION_STAGES, build_bundle, model_directory
+from faceinsight.build_engines.quantize import quantize_w8a8
+from faceinsight.build_engines.tensorrt import CompileError, Engines, compile_engine, for_tensorrt
+from faceinsight.build_engines.vision import stage_graph
+from faceinsight.calibration.ranges import load_ranges
+from faceinsight.cli import app
+from faceinsight.models.data.augment import crop_pair, nominal_matrix
+from faceinsight.models.data.synthetic import generate
+from faceinsight.models.faceinsight import FaceInsightModel
+from faceinsight.runtime.errors import BundleError, InputError
+
+pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx is not installed")
+GPUS = (80, 86, 89, 120)
+
+
+@pytest.fixture(scope="module")
+def nano():
+    return FaceInsightModel.from_pretrained(model_directory(None))
+
+
+@pytest.fixture(scope="module")
+def graphs(nano):
+    """Stage -> its graph with Q/DQ as TensorRT reads them."""
+    ranges, _ = load_ranges(model_directory(None) / "scales.json")
+    return {stage: quantize_w8a8(stage_graph(nano, stage), ranges[stage], "tensorrt") for stage in VISION_STAGES}
+
+
+@pytest.mark.parametrize("stage", VISION_STAGES)
+def test_an_int8_stage_compiles_and_multiplies_nothing_in_float32(graphs, stage):
+    plan = Engines("tensorrt-rtx", GPUS, max_faces=8).compile(stage, graphs[stage])
+    assert plan.float32 == () and len(plan.content) > 100_000
+    assert plan.layers["QUANTIZE"] >= 4 and plan.layers["DEQUANTIZE"] > plan.layers["QUANTIZE"]
+    inputs = plan.interface["inputs"]
+    assert {value["dtype"] for value in inputs.values()} <= {"uint8", "int32", "float16"}
+
+
+def test_what_stays_in_float32_is_found(graphs):
+    names = [value.name for value in graphs["refiner"].graph.input]
+    size = 64
+    graph = onnx.ModelProto.FromString(graphs["refiner"].SerializeToString())
+    copy = tensorrt.gs.import_onnx(graph)
+    tensorrt._cast_first(copy, copy.inputs[0])
+    profile = {names[0]: ((1, size, size, 3),) * 3}
+    plan = compile_engine("tensorrt-rtx", tensorrt.gs.export_onnx(copy.cleanup().toposort()), [profile])
+    assert plan.float32
+
+
+@pytest.mark.parametrize("stage", ["vision", "parser"])
+def test_the_half_graph_computes_the_same(nano, graphs, stage):
+    """On rendered faces: float16 in the float parts moves nothing that INT8 has not moved already."""
+    size = nano.config.sizes[stage]
+    images = [generate(seed).image for seed in range(4)]
+    crops = np.stack([crop_pair(i, None, nominal_matrix(i.shape[:2], size), False, size)[0] for i in images])
+    whole, half = (_run(graph, {"pixels": crops}) for graph in (graphs[stage], for_tensorrt(graphs[stage])))
+    if stage == "parser":
+        assert half.dtype == np.int32 and (whole != half).mean() < 0.02
+    else:
+        assert half.dtype == np.float16 and np.linalg.norm(whole - half) < 0.05 * np.linalg.norm(whole)
+
+
+def _run(graph: onnx.ModelProto, feed: dict) -> np.ndarray:
+    options = ort.SessionOptions()
+    options.log_severity_level = 3  # it warns that it has no float16 kernel and casts
+    # its fusions of Q/DQ in float16 are wrong by a fifth
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = ort.InferenceSession(graph.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return session.run(None, feed)[0]
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory):
+    out = tmp_path_factory.mktemp("rtx") / "bundle"
+    assert build_bundle(None, out, "tensorrt-rtx", sm=(89,), max_faces=2)["target"] == "tensorrt-rtx"
+    return out
+
+
+def test_a_bundle_says_what_it_was_compiled_for(bundle):
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    assert manifest["engine"] == {"kind": "tensorrt-rtx", "version": Engines("tensorrt-rtx").version}
+    assert manifest["device"] == {"compute_capabilities": [89]}
+    for stage, entry in manifest["stages"].items():
+        assert entry["file"] == f"{stage}.plan" and (bundle / entry["file"]).stat().st_size == entry["bytes"]
+        assert entry["latency_ms"] is None and entry["layers"]["CONSTANT"] > 0
+    assert manifest["stages"]["language"]["inputs"]["past_key_0"]["dtype"] == "float16"
+    # INT8 numbers are those of the CPU's bundle but for one step after a ReLU
+    assert 0 < manifest["stages"]["vision"]["error"]["value"] < 0.2
+
+
+def test_a_cpu_does_not_take_it(bundle):
+    with pytest.raises(BundleError, match=r"built for the target 'tensorrt-rtx' .* --target cpu"):
+        FaceInsight.load(bundle)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"sm": (87,)}, "does not know the compute capability 87; known: .*89"),
+        ({"precision": "fp32"}, "is not built in fp32; use int8 or fp16"),
+        ({"target": "tensorrt"}, "needs no_such_tensorrt .*pip install 'faceinsight\\[tensorrt\\]'"),
+        ({"target": "npu"}, "unknown target 'npu'"),
+    ],
+)
+def test_what_cannot_be_built_is_one_line_before_anything_is_done(tmp_path, monkeypatch, options, message):
+    monkeypatch.setitem(tensorrt.MODULES, "tensorrt", "no_such_tensorrt")
+    monkeypatch.setattr("faceinsight.build_engines.build.FaceInsightModel.from_pretrained", None)
+    with pytest.raises(InputError, match=message) as caught:
+        build_bundle(None, tmp_path / "out", **{"target": "tensorrt-rtx"} | options)
+    assert "\n" not in str(caught.value) and not (tmp_path / "out").exists()
+
+
+def test_a_graph_that_it_cannot_take_is_one_line(graphs):
+    with pytest.raises(CompileError, match=r"cannot read the graph of raw: .*UInt8") as caught:
+        compile_engine("tensorrt-rtx", graphs["refiner"], [], "raw")
+    assert "\n" not in str(caught.value)
+    graph = for_tensorrt(graphs["refiner"])
+    with pytest.raises(CompileError, match=r"could not compile wrong: .*Dimension mismatch"):
+        compile_engine("tensorrt-rtx", graph, [{"pixels": ((1, 9, 9, 3),) * 3}], "wrong")
+
+
+def test_an_interrupt_ends_the_build_and_leaves_nothing(graphs, tmp_path):
+    before = signal.getsignal(signal.SIGINT)
+    size = 160
+    graph = for_tensorrt(graphs["parser"])
+    timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        compile_engine("tensorrt-rtx", graph, [{"pixels": ((1, size, size, 3),) * 3}], "parser", sm=GPUS)
+    timer.join()
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_the_command_line_passes_its_options_on(tmp_path):
+    options = ["--target", "tensorrt-rtx", "--sm", "75", "--sm", "87", "--out", str(tmp_path / "out")]
+    done = CliRunner().invoke(app, ["build", *options])
+    assert isinstance(done.exception, InputError) and "compute capability 87" in str(done.exception)
