@@ -51,8 +51,7 @@ setup(
     extras_require={
         "build": BUILD,
         "train": TRAIN,
-        "tensorrt": [*BUILD, "tensorrt"],
-        "tensorrt-rtx": [*BUILD, "tensorrt-rtx"],
+        "tensorrt-rtx": [*BUILD, *RTX],
         "demo": DEMO,
         "test": [*TRAIN, *DEMO, "pytest", "hypothesis", "ruff", *RTX],
     },

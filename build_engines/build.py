@@ -54,7 +54,11 @@ def build_bundle(
     """
     if target not in TARGETS:
         raise InputError(f"unknown target {target!r}; this version builds: {', '.join(TARGETS)}")
-    engines = None if target == "cpu" else Engines(target, tuple(sm), max_faces, workspace_mib)
+    if target == "cpu" and (sm or workspace_mib):
+        raise InputError(
+            "compute capability and workspace are of TensorRT engines; leave them out, or change the target"
+        )
+    engines = None if target == "cpu" else Engines(target, tuple(dict.fromkeys(sm)), max_faces, workspace_mib)
     if precision not in ("int8", "fp16" if engines else "fp32"):
         raise InputError(f"target {target} is not built in {precision}; use int8 or {'fp16' if engines else 'fp32'}")
     check_replaceable(Path(out))
@@ -88,7 +92,9 @@ def _compiled(engines: Engines, graphs: dict[str, onnx.ModelProto], checks: dict
     for stage, graph in graphs.items():
         plan = engines.compile(stage, graph)
         contents[stage] = plan.content
-        found[stage] = checks[stage] | plan.interface | {"latency_ms": None, "layers": plan.layers}
+        error = checks[stage]["error"]
+        error = error | {"measure": f"{error['measure']} (graph in ONNX Runtime, float32 in the place of float16)"}
+        found[stage] = plan.interface | {"error": error, "latency_ms": None, "layers": plan.layers}
         if plan.float32:
             raise CompileError(f"{stage} would compute in float32: {', '.join(plan.float32)}")
     return contents, found
@@ -180,7 +186,7 @@ def _ranges(model, model_dir, digest, graphs, calibration, rendered):
     if not source.is_file():
         raise InputError(
             f"int8 needs calibration, and {source} does not exist: give --calibration a folder of images with faces "
-            "or a scales file from `faceinsight calibrate`, or build with --precision fp32"
+            "or a scales file from `faceinsight calibrate`, or build without it (--precision fp32, of TensorRT fp16)"
         )
     ranges, metadata = load_ranges(source)
     missing = [stage for stage in VISION_STAGES if stage not in ranges]
@@ -234,7 +240,7 @@ def _manifest(model, digest, target, precision, contents, checks, engines: Engin
         "model_hash": digest,
         "engine": {"kind": kind, "version": version},
         "built_with": {"torch": torch.__version__, "onnx": onnx.__version__},
-        "device": engines and {"compute_capabilities": list(engines.sm)},
+        "device": engines and {"compute_capabilities": list(engines.sm) or "any", "max_faces": engines.max_faces},
         "stages": stages,
         "tokenizer": {"file": "tokenizer.json", "sha256": hashlib.sha256(tokenizer).hexdigest()},
         "sizes": model.config.sizes,

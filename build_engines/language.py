@@ -53,12 +53,13 @@ def language_graph(
         raise InputError(f"unknown weight format {quantize!r} for the language model; use None or 'int8'")
     if context < 1:
         raise InputError(f"context is {context}; the KV cache needs room for at least one token")
-    _check(model.backbone.config)
+    _check(model.backbone.config, half)
     return _Writer(model, context, quantize == "int8", np.float16 if half else np.float32).write()
 
 
-def _check(config) -> None:
-    """config: the Hugging Face config. Raises InputError for what `_Writer` would silently compute wrong."""
+def _check(config, half: bool) -> None:
+    """config: the Hugging Face config. Raises InputError for what `_Writer` would silently compute wrong, and with
+    `half` for what TensorRT has no fused attention for."""
     if config.model_type not in FAMILIES:
         raise InputError(f"language model type {config.model_type!r} cannot be built; use one of {', '.join(FAMILIES)}")
     rope = config.rope_parameters
@@ -72,6 +73,14 @@ def _check(config) -> None:
         raise InputError(
             f"{config.num_attention_heads} attention heads cannot share {config.num_key_value_heads} key-value heads; "
             "the first must be a multiple of the second"
+        )
+
+    head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    heads = config.num_attention_heads
+    if half and (heads < 4 or head_dim > 256 or head_dim % 16):
+        raise InputError(
+            f"TensorRT has no fused attention for {heads} heads of {head_dim}; it takes 4 or more, of a multiple of "
+            "16 up to 256"
         )
 
 
@@ -239,11 +248,12 @@ class _Writer:
     def weight(self, parameter: nn.Parameter) -> tuple[gs.Constant, gs.Constant | None]:
         """The matrix [out, in] and, if it is int8, its steps [out]; the same tensors for a tied parameter."""
         if id(parameter) not in self.weights:
-            name, values = self.parameter_names[id(parameter)], self.values(parameter)
-            steps = None
+            name, steps = self.parameter_names[id(parameter)], None
             if self.int8:
-                values, found = _quantized(_values(parameter))
-                steps = gs.Constant(f"{name}.step", found.astype(self.dtype))
+                values, found = _quantized(_values(parameter), self.dtype)
+                steps = gs.Constant(f"{name}.step", found)
+            else:
+                values = self.values(parameter)
             self.weights[id(parameter)] = gs.Constant(name, values), steps
         return self.weights[id(parameter)]
 
@@ -283,8 +293,9 @@ def _values(parameter: torch.Tensor) -> np.ndarray:
     return parameter.detach().float().cpu().numpy()
 
 
-def _quantized(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """matrix: [out, in]. Integers [out, in] int8 and their steps [out] float32."""
+def _quantized(matrix: np.ndarray, dtype: type) -> tuple[np.ndarray, np.ndarray]:
+    """matrix: [out, in]. Integers [out, in] int8 and their steps [out] of that dtype."""
     # a row of zeros still needs a step
     steps = np.maximum(np.abs(matrix).max(1), 1e-6).astype(np.float32) / np.float32(127)
-    return np.rint(matrix / steps[:, None]).clip(-127, 127).astype(np.int8), steps
+    steps = np.maximum(steps.astype(dtype), np.finfo(dtype).smallest_subnormal)
+    return np.rint(matrix / steps[:, None].astype(np.float32)).clip(-127, 127).astype(np.int8), steps

@@ -1,4 +1,4 @@
-"""Compiles a stage's ONNX graph into an engine, with TensorRT (10.3 or newer) or TensorRT-RTX: one builder path.
+"""Compiles a stage's ONNX graph into an engine, with TensorRT (10.15 or newer) or TensorRT-RTX: one builder path.
 
 Networks are strongly typed, so precision is what the graph says: INT8 between its Q/DQ pairs, float16 elsewhere.
 TensorRT-RTX compiles without a GPU, for any that it knows; TensorRT compiles for the one that is there.
@@ -17,7 +17,6 @@ from types import ModuleType
 import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
-from onnxruntime.transformers.float16 import convert_float_to_float16
 
 from faceinsight.runtime.errors import FaceInsightError, InputError
 from faceinsight.runtime.progress import ProgressBar
@@ -26,6 +25,13 @@ from .interface import interface
 
 MODULES = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}
 """Target -> the Python module that compiles for it."""
+_WHERE = {
+    "tensorrt": "it comes with JetPack 7.2 (a virtual environment sees it with --system-site-packages), NVIDIA's "
+    "containers or pip install tensorrt",
+    "tensorrt-rtx": "install it with pip install 'faceinsight[tensorrt-rtx]'",
+}
+FIRST = (10, 15)
+"""The first TensorRT with layers for attention, rotary embedding and KV cache."""
 
 Shape = tuple[int, ...]
 Profile = Mapping[str, tuple[Shape, Shape, Shape]]
@@ -60,7 +66,14 @@ class Engines:
     def __post_init__(self) -> None:
         """Raises InputError now, not after the export."""
         trt = library(self.target)
+        found = tuple(int(part) for part in trt.__version__.split(".")[:2])
+        if self.target == "tensorrt" and found < FIRST:
+            raise InputError(
+                f"TensorRT is {trt.__version__} here; these engines need {'.'.join(map(str, FIRST))} or newer, as in "
+                "JetPack 7.2"
+            )
         _capabilities(trt, self.target, self.sm)
+        _builder(trt, self.target, _Log(trt))
 
     @property
     def version(self) -> str:
@@ -86,14 +99,14 @@ def library(target: str) -> ModuleType:
     try:
         return importlib.import_module(MODULES[target])
     except ImportError as error:
-        raise InputError(
-            f"target {target} needs {MODULES[target]} ({error}); install it with pip install 'faceinsight[{target}]'"
-        ) from error
+        raise InputError(f"target {target} needs the module {MODULES[target]} ({error}); {_WHERE[target]}") from error
 
 
 def for_tensorrt(graph: onnx.ModelProto) -> onnx.ModelProto:
     """A copy for TensorRT: float16 in the place of float32, pixels [uint8] cast before all else, and parse maps int32:
     TensorRT reads uint8 into a Cast only, and writes none from integers."""
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+
     copy = gs.import_onnx(graph)
     for value in copy.inputs:
         if value.dtype == np.uint8 and value.name == "parse_map":
@@ -114,10 +127,8 @@ def language_profiles(graph: onnx.ModelProto) -> list[Profile]:
     """Prefill, up to the whole context, and decode, one token: for one face, with any number of visual tokens."""
     inputs = {value.name: value for value in graph.graph.input}
     context = inputs["past_key_0"].type.tensor_type.shape.dim[2].dim_value
-    bounds = {
-        "prefill": ((1, 1), (context // 4, context // 4), (context, context)),
-        "decode": ((1, 1), (1, 64), (1, context)),
-    }
+    usual = max(1, context // 4)
+    bounds = {"prefill": ((1, 1), (usual, usual), (context, context)), "decode": ((1, 1), (1, usual), (1, context))}
     return [
         {name: tuple(_shape(value, {"batch": 1, "tokens": tokens, "visual": visual}) for tokens, visual in sizes)
          for name, value in inputs.items()}
@@ -153,7 +164,7 @@ def compile_engine(
     """
     trt = library(target)
     log = _Log(trt)
-    builder = trt.Builder(log.logger)
+    builder = _builder(trt, target, log)
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = trt.OnnxParser(network, log.logger)
     if not parser.parse(graph.SerializeToString()):
@@ -165,7 +176,7 @@ def compile_engine(
         for tensor, bounds in shapes.items():
             profile.set_shape(tensor, *bounds)
         if not profile or config.add_optimization_profile(profile) < 0:
-            raise CompileError(f"{target} does not take the shapes {dict(shapes)} of {name}: {log.last}")
+            raise CompileError(f"{target} does not take the shapes of {name}: {log.last}")
     if workspace_mib is not None:
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, workspace_mib << 20)
     if chosen := _capabilities(trt, target, sm):
@@ -180,6 +191,16 @@ def compile_engine(
     return Plan(bytes(content), _kinds(network), _in_float32(trt, network), interface(graph))
 
 
+def _builder(trt: ModuleType, target: str, log: _Log):
+    try:
+        return trt.Builder(log.logger)
+    except TypeError as error:  # what the binding makes of a null pointer
+        raise InputError(
+            f"{target} {trt.__version__} cannot start: {log.last}; it needs an NVIDIA GPU, and a driver that is new "
+            "enough"
+        ) from error
+
+
 def _capabilities(trt: ModuleType, target: str, sm: Sequence[int]) -> list:
     """The library's own names of them. Raises InputError for what it does not know."""
     if not sm:
@@ -191,7 +212,7 @@ def _capabilities(trt: ModuleType, target: str, sm: Sequence[int]) -> list:
     }
     if unknown := [str(number) for number in sm if number not in known]:
         raise InputError(f"{target} does not know the compute capability {', '.join(unknown)}; known: {sorted(known)}")
-    return [known[number] for number in sm]
+    return [known[number] for number in dict.fromkeys(sm)]
 
 
 def _kinds(network) -> dict[str, int]:
@@ -212,7 +233,7 @@ def _line(text: str) -> str:
 
 
 class _Log:
-    """Keeps the library's last error for our message; it prints nothing. That there is no GPU is no error here."""
+    """Keeps the library's last error for our message. That there is no GPU is no error here."""
 
     def __init__(self, trt: ModuleType):
         self.last = "no reason given"

@@ -151,8 +151,9 @@ def write_bundle(directory: str | Path, manifest: dict, files: dict[str, bytes])
     """Writes beside `directory` and renames, so that no half bundle is ever seen; an older bundle there is replaced.
 
     files: file name -> content, each named by the manifest. manifest: format_version, name, target, model_hash;
-    engine {kind, version}; built_with {torch, onnx}; device; stages {stage: file, sha256, bytes, precision, inputs,
-    outputs, error, latency_ms}; tokenizer {file, sha256}; sizes {refiner, parser, vision} crop sides in pixels;
+    engine {kind, version}; built_with {torch, onnx}; device (of TensorRT: what it was compiled for); stages {stage:
+    file, sha256, bytes, precision, inputs, outputs, error, latency_ms (None where it was not run), of TensorRT
+    layers}; tokenizer {file, sha256}; sizes {refiner, parser, vision} crop sides in pixels;
     attributes; rules; prompt; language {layers, kv_heads, head_dim, vocab_size, context}. It is sealed here.
     Raises BundleError if `directory` holds something else or cannot be written.
     """

@@ -203,9 +203,10 @@ class FaceInsight:
         for i in np.flatnonzero(moved > FAR):
             boxes[i] = self._refine(pixels, boxes[i : i + 1])[0][0]
         refined = time.perf_counter()
-        crops = self._crops(pixels, boxes, "parser"), self._crops(pixels, boxes, "vision")
+        sides = self._sizes["parser"], self._sizes["vision"]
+        crops = {side: self._crops(pixels, boxes, side) for side in set(sides)}
         cropped = time.perf_counter()
-        parse_map, features, stage_ms = self._encode(*crops)
+        parse_map, features, stage_ms = self._encode(*(crops[side] for side in sides))
         encoded = time.perf_counter()
         fused = self._engines["fusion"].run({"features": features, "parse_map": parse_map})
         done = time.perf_counter()
@@ -220,13 +221,14 @@ class FaceInsight:
     def _refine(self, pixels: np.ndarray, boxes: list[Box]) -> tuple[list[Box], np.ndarray]:
         """The refined boxes, and how far each was moved or scaled: [n], the most of right, down (in sides of its crop)
         and the logarithm of the scale."""
-        placements = self._engines["refiner"].run({"pixels": self._crops(pixels, boxes, "refiner")})["placement"]
+        crops = self._crops(pixels, boxes, self._sizes["refiner"])
+        placements = self._engines["refiner"].run({"pixels": crops})["placement"]
         refined = [refined_box(box, placement) for box, placement in zip(boxes, placements, strict=True)]
         return refined, np.abs(placements).max(1)
 
-    def _crops(self, pixels: np.ndarray, boxes: list[Box], stage: str) -> np.ndarray:
-        size = self._sizes[stage]
-        return np.stack([warp(pixels, crop_matrix(box, size), size) for box in boxes])
+    @staticmethod
+    def _crops(pixels: np.ndarray, boxes: list[Box], side: int) -> np.ndarray:
+        return np.stack([warp(pixels, crop_matrix(box, side), side) for box in boxes])
 
     def _encode(self, parser_pixels: np.ndarray, vision_pixels: np.ndarray):
         """Parse maps, features and each stage's own time; the two encoders run side by side where cores allow."""

@@ -251,8 +251,7 @@ def test_unknown_options_are_refused():
 @pytest.mark.parametrize("kind", MODELS)
 def test_tensorrt_compiles_it_with_fused_attention(kind, quantize):
     pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx is not installed")
-    # heads of 32 to 256: TensorRT has no kernel for smaller ones
-    model = random_model(kind, head_dim=32)
+    model = random_model(kind, **({"head_dim": 32} if kind == "llama-multi-head" else {}))
     graph = language_graph(model, 64, quantize, half=True)
     plan = compile_engine("tensorrt-rtx", graph, language_profiles(graph), kind, sm=(89,))
     layers = len(model.backbone.model.layers)
@@ -280,3 +279,24 @@ def test_the_half_decoder_is_pytorchs(kind, quantize):
     wanted = reference(model, ids, visual)[-1]
     error = np.sqrt(np.mean((found[0] - wanted) ** 2)) / wanted.std()
     assert found.dtype == np.float16 and error < (0.045 if quantize else 0.01)
+
+
+@pytest.mark.parametrize("changes", [{"num_attention_heads": 2}, {"head_dim": 24}, {"head_dim": 320}])
+def test_attention_that_tensorrt_has_no_kernel_for_is_refused(changes):
+    model = random_model("llama", **changes)
+    assert language_graph(model, CONTEXT)
+    with pytest.raises(InputError, match="no fused attention for"):
+        language_graph(model, CONTEXT, half=True)
+
+
+def test_a_row_of_zeros_and_one_of_small_weights_keep_their_steps_in_half():
+    model = random_model("llama")
+    head = model.backbone.lm_head.weight
+    head.data[3], head.data[4] = 0, head.data[4] * (1e-4 / head.data[4].abs().max())
+    graph = language_graph(model, CONTEXT, "int8", half=True)
+    found = {weight.name: onnx.numpy_helper.to_array(weight) for weight in graph.graph.initializer}
+    whole, steps = found["lm_head.weight"], found["logits/weight.1"]
+    assert steps.dtype == np.float16 and (steps > 0).all() and not whole[3].any()
+    weights = head.detach().numpy()
+    # half a step, which is 1/127 of the row's greatest weight, and what float16 cannot tell of so small a step
+    np.testing.assert_allclose(whole[4] * steps[4].astype(np.float32), weights[4], atol=np.abs(weights[4]).max() / 60)

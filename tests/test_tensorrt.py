@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import collections
 import json
-import os
 import signal
-import threading
 
 import numpy as np
 import onnx
@@ -46,7 +45,9 @@ def graphs(nano):
 def test_an_int8_stage_compiles_and_multiplies_nothing_in_float32(graphs, stage):
     plan = Engines("tensorrt-rtx", GPUS, max_faces=8).compile(stage, graphs[stage])
     assert plan.float32 == () and len(plan.content) > 100_000
-    assert plan.layers["QUANTIZE"] >= 4 and plan.layers["DEQUANTIZE"] > plan.layers["QUANTIZE"]
+    kinds = collections.Counter(node.op_type for node in graphs[stage].graph.node)
+    assert plan.layers["QUANTIZE"] == kinds["QuantizeLinear"] >= 4
+    assert plan.layers["DEQUANTIZE"] == kinds["DequantizeLinear"]
     inputs = plan.interface["inputs"]
     assert {value["dtype"] for value in inputs.values()} <= {"uint8", "int32", "float16"}
 
@@ -94,7 +95,7 @@ def bundle(tmp_path_factory):
 def test_a_bundle_says_what_it_was_compiled_for(bundle):
     manifest = json.loads((bundle / "manifest.json").read_text())
     assert manifest["engine"] == {"kind": "tensorrt-rtx", "version": Engines("tensorrt-rtx").version}
-    assert manifest["device"] == {"compute_capabilities": [89]}
+    assert manifest["device"] == {"compute_capabilities": [89], "max_faces": 2}
     for stage, entry in manifest["stages"].items():
         assert entry["file"] == f"{stage}.plan" and (bundle / entry["file"]).stat().st_size == entry["bytes"]
         assert entry["latency_ms"] is None and entry["layers"]["CONSTANT"] > 0
@@ -113,8 +114,9 @@ def test_a_cpu_does_not_take_it(bundle):
     [
         ({"sm": (87,)}, "does not know the compute capability 87; known: .*89"),
         ({"precision": "fp32"}, "is not built in fp32; use int8 or fp16"),
-        ({"target": "tensorrt"}, "needs no_such_tensorrt .*pip install 'faceinsight\\[tensorrt\\]'"),
+        ({"target": "tensorrt"}, "needs the module no_such_tensorrt .*JetPack"),
         ({"target": "npu"}, "unknown target 'npu'"),
+        ({"target": "cpu", "sm": (89,)}, "are of TensorRT engines; leave them out"),
     ],
 )
 def test_what_cannot_be_built_is_one_line_before_anything_is_done(tmp_path, monkeypatch, options, message):
@@ -134,16 +136,46 @@ def test_a_graph_that_it_cannot_take_is_one_line(graphs):
         compile_engine("tensorrt-rtx", graph, [{"pixels": ((1, 9, 9, 3),) * 3}], "wrong")
 
 
-def test_an_interrupt_ends_the_build_and_leaves_nothing(graphs, tmp_path):
-    before = signal.getsignal(signal.SIGINT)
-    size = 160
-    graph = for_tensorrt(graphs["parser"])
-    timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
-    timer.start()
+def test_an_interrupt_ends_the_build(graphs, monkeypatch):
+    """Ctrl-C at the first step that the library reports."""
+    steps = []
+
+    class Bar(tensorrt.ProgressBar):
+        def advance(self, record):
+            steps.append(record)
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(tensorrt, "ProgressBar", Bar)
+    before, graph = signal.getsignal(signal.SIGINT), for_tensorrt(graphs["parser"])
+    side = graph.graph.input[0].type.tensor_type.shape.dim[1].dim_value
     with pytest.raises(KeyboardInterrupt):
-        compile_engine("tensorrt-rtx", graph, [{"pixels": ((1, size, size, 3),) * 3}], "parser", sm=GPUS)
-    timer.join()
-    assert signal.getsignal(signal.SIGINT) is before
+        compile_engine("tensorrt-rtx", graph, [{"pixels": ((1, side, side, 3),) * 3}], "parser")
+    assert len(steps) == 1 and signal.getsignal(signal.SIGINT) is before
+
+
+class Old:
+    __version__ = "10.3.0"
+
+
+class NoGpu:
+    __version__ = "10.16.2"
+
+    class ILogger:
+        pass
+
+    @staticmethod
+    def Builder(logger):
+        raise TypeError("pybind11::init(): factory function returned nullptr")
+
+
+@pytest.mark.parametrize(
+    ("module", "message"),
+    [(Old, r"TensorRT is 10\.3\.0 here; these engines need 10\.15"), (NoGpu, "cannot start: .* needs an NVIDIA GPU")],
+)
+def test_a_library_that_cannot_do_it_is_one_line(monkeypatch, module, message):
+    monkeypatch.setattr(tensorrt, "library", lambda target: module)
+    with pytest.raises(InputError, match=message):
+        Engines("tensorrt")
 
 
 def test_the_command_line_passes_its_options_on(tmp_path):

@@ -132,7 +132,7 @@ def train_parser(
     weights = torch.ones(len(PARSE_CLASSES))
     weights[
         [PARSE_CLASSES.index(n) for n in ("eye_g", "l_eye", "r_eye", "l_brow", "r_brow", "u_lip", "l_lip", "mouth")]
-    ] = 2.0
+    ] = 1.5
 
     def loss(batch):
         logits = parser.logits(batch["pixels"]).float()
