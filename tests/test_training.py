@@ -28,13 +28,19 @@ from faceinsight.models.data.augment import (
     shows_both_eyes,
     wear_glasses,
 )
-from faceinsight.models.data.portraits import read_portraits
+from faceinsight.models.data.portraits import Portraits, read_portraits, targets
 from faceinsight.models.data.synthetic import generate, sample_labels
 from faceinsight.models.faceinsight import FaceInsightModel
 from faceinsight.models.training.faces import FaceBatches
 from faceinsight.models.training.instruct import ExchangeBatches, Text, pack
 from faceinsight.models.training.recipe import STAGES, Recipe, train
-from faceinsight.models.training.stages import VisionLearner, attribute_loss, label_weights
+from faceinsight.models.training.stages import (
+    VisionLearner,
+    attribute_loss,
+    decision_odds,
+    label_weights,
+    natural_odds,
+)
 from faceinsight.models.training.trainer import Average, DivergedError, Schedule, fit
 from faceinsight.runtime.bundle import NANO, read_bundle
 from faceinsight.runtime.errors import InputError
@@ -624,3 +630,23 @@ def test_log_is_json_lines(tmp_path):
     toy(tmp_path)
     lines = [json.loads(line) for line in (tmp_path / "toy.jsonl").read_text().splitlines()]
     assert lines[-1]["step"] == SCHEDULE.steps
+
+
+def test_hair_colours_compete_at_the_odds_of_photographs_in_colour():
+    """In grey ones all dark hair is labelled black; cameras take none."""
+    colour = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
+    grey = np.repeat(colour[..., :1], 3, axis=2)
+    mask = np.full((64, 64), IGNORE, np.uint8)
+    hair = [*["black"] * 30, *["brown"] * 8, *["black"] * 2]
+    images = [*[grey] * 30, *[colour] * 10]
+    wanted = targets([{"Hair_Color": value, "Age": "35-49", "Gender": "male"} for value in hair])
+    faces = Portraits(images, [mask] * 40, wanted, [str(i) for i in range(40)], {})
+    weights = label_weights(wanted)
+    black, brown = NAMES.index("Black_Hair"), NAMES.index("Brown_Hair")
+    over_all, decided = natural_odds(weights), decision_odds(weights, faces)
+    assert over_all[black] > over_all[brown] and decided[brown] > decided[black]
+    others = [i for i, name in enumerate(NAMES) if not name.endswith("_Hair")]
+    assert torch.equal(over_all[others], decided[others])
+    # without a photograph in colour, or without any, there is nothing to count
+    toned = Portraits([grey] * 40, [mask] * 40, wanted, faces.files, {})
+    assert torch.equal(decision_odds(weights, toned), over_all) and torch.equal(decision_odds(weights, None), over_all)

@@ -118,7 +118,7 @@ def wear_glasses(
     part = np.s_[y0 : int(y0 + 3.2 * distance), x0 : int(x0 + 3.2 * distance)]
     glasses = _Glasses(image[part].shape[:2], right - (x0, y0), left - (x0, y0), rng)
     image, parse_map = image.copy(), parse_map.copy()
-    image[part] = glasses.over(image[part], _is_toned(image))
+    image[part] = glasses.over(image[part], is_toned(image))
     parse_map[part][glasses.covered] = PARSE_CLASSES.index("eye_g")
     return image, parse_map
 
@@ -128,10 +128,10 @@ def shows_both_eyes(parse_map: np.ndarray) -> bool:
     return all(np.count_nonzero(parse_map == eye) >= 4 for eye in _EYES)
 
 
-def _is_toned(image: np.ndarray) -> bool:
+def is_toned(image: np.ndarray) -> bool:
     """Whether a photograph has one hue only: grey or sepia."""
     colours = image[::8, ::8].reshape(-1, 3).astype(np.float32)
-    return bool(np.ptp(colours - colours.mean(0), axis=1).mean() < 6)
+    return bool(np.ptp(colours - colours.mean(0), axis=1).mean() < 18)
 
 
 class _Glasses:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from faceinsight.models.attributes import AttributeHead
-from faceinsight.models.data.augment import shows_both_eyes
+from faceinsight.models.data.augment import is_toned, shows_both_eyes
 from faceinsight.models.data.portraits import targets
 from faceinsight.models.data.synthetic import sample_labels
 from faceinsight.models.faceinsight import FaceInsightModel
@@ -21,7 +21,7 @@ from faceinsight.models.parser import FaceParser
 from faceinsight.models.refiner import BoxRefiner
 from faceinsight.models.segmentation import SegmentationEncoder
 from faceinsight.models.vision import VisionEncoder
-from faceinsight.runtime.labels import EXCLUSIVE, IGNORE, NAMES, PARSE_CLASSES, all_attributes
+from faceinsight.runtime.labels import EXCLUSIVE, GROUPS, IGNORE, NAMES, PARSE_CLASSES, all_attributes
 
 from .faces import MOST_VALIDATED, FaceBatches, Faces, nominal_faces
 from .gallery import encode_faces, encode_nominal
@@ -47,6 +47,25 @@ def natural_odds(weights: tuple[Tensor, Tensor], names: Sequence[str] = NAMES) -
     """What to add to logits trained with `label_weights`, [L]: of a group only one value holds, so the likeliest is
     wanted, and the weights that favour rare values are undone there; 0 for other attributes."""
     return (weights[1] / weights[0]).log() * torch.tensor([name in EXCLUSIVE for name in names])
+
+
+def decision_odds(weights: tuple[Tensor, Tensor], train: Faces | None, names: Sequence[str] = NAMES) -> Tensor:
+    """`natural_odds`, those of hair colours counted in photographs in colour alone, as cameras take them: in grey ones
+    all dark hair is labelled black. [L]."""
+    odds = natural_odds(weights, names)
+    coloured = None if train is None else _in_colour(train)
+    if coloured is None or not len(coloured):
+        return odds
+    hair = torch.tensor([name in GROUPS["Hair_Color"].values() for name in names])
+    return torch.where(hair, natural_odds(label_weights(coloured), names), odds)
+
+
+def _in_colour(train: Faces, most: int = 2000) -> np.ndarray:
+    """Targets [n, L] of those of at most `most` faces, spread evenly, whose photograph has more than one hue."""
+    count = min(len(train), most)
+    shown = (train.face(position * len(train) // count) for position in range(count))
+    rows = [target for image, _, target in shown if not is_toned(image)]
+    return np.array(rows, np.float32).reshape(-1, train.targets.shape[1])
 
 
 def attribute_loss(
@@ -330,7 +349,7 @@ def train_alignment(
     if not parts_only:
         model.fusion.head.set_labels(table)
     head = model.fusion.head
-    learner = AlignmentLearner(model.fusion.segmentation, head, blind, parts, natural_odds(weights, names))
+    learner = AlignmentLearner(model.fusion.segmentation, head, blind, parts, decision_odds(weights, train, names))
     image_side = [*head.visual.parameters(), *head.text.parameters(), head.bias]
     for parameter in image_side:
         parameter.requires_grad_(not parts_only)
