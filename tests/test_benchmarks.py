@@ -100,7 +100,7 @@ def test_a_variant_leaves_out_what_its_name_says():
     model = FaceInsightModel.from_pretrained(model_directory(None))
     samples = [generate(seed).labels for seed in range(50)]
     for variant in VARIANTS.values():
-        learner = _learner(model, variant, targets(samples), seed=0)
+        learner = _learner(model, variant, targets(samples), torch.zeros(len(NAMES)), seed=0)
         assert (learner.segmentation is not None) == variant.segmentation
         assert isinstance(learner.head.text, CorrelationConstraint) == variant.correlation
         if variant.correlation:
@@ -121,7 +121,7 @@ def test_the_logic_loss_is_part_of_the_variants_that_have_it(monkeypatch):
     monkeypatch.setattr("faceinsight.models.training.stages.logic_loss", spy)
     for variant in VARIANTS.values():
         seen.clear()
-        learner = _learner(model, variant, samples, seed=0)
+        learner = _learner(model, variant, samples, torch.zeros(len(NAMES)), seed=0)
         _train(learner, variant, gallery.batches(4, 0), label_weights(samples), Schedule(2, warmup=1))
         assert len(seen) == 2 * variant.logic
 

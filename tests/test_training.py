@@ -646,7 +646,8 @@ def test_hair_colours_compete_at_the_odds_of_photographs_in_colour():
     over_all, decided = natural_odds(weights), decision_odds(weights, faces)
     assert over_all[black] > over_all[brown] and decided[brown] > decided[black]
     others = [i for i, name in enumerate(NAMES) if not name.endswith("_Hair")]
-    assert torch.equal(over_all[others], decided[others])
+    assert not decided[others].any()
     # without a photograph in colour, or without any, there is nothing to count
     toned = Portraits([grey] * 40, [mask] * 40, wanted, faces.files, {})
-    assert torch.equal(decision_odds(weights, toned), over_all) and torch.equal(decision_odds(weights, None), over_all)
+    for none in (toned, None):
+        assert torch.equal(decision_odds(weights, none)[black : brown + 1], over_all[black : brown + 1])

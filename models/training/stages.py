@@ -50,14 +50,13 @@ def natural_odds(weights: tuple[Tensor, Tensor], names: Sequence[str] = NAMES) -
 
 
 def decision_odds(weights: tuple[Tensor, Tensor], train: Faces | None, names: Sequence[str] = NAMES) -> Tensor:
-    """`natural_odds`, those of hair colours counted in photographs in colour alone, as cameras take them: in grey ones
-    all dark hair is labelled black. [L]."""
-    odds = natural_odds(weights, names)
+    """What is added to the logits that decide, [L]: of hair colours their natural odds, counted in photographs in
+    colour alone, as cameras take them (in grey ones all dark hair is labelled black). 0 for all others: ages are told
+    no less exactly at equal odds, and the rare ones far more often."""
     coloured = None if train is None else _in_colour(train)
-    if coloured is None or not len(coloured):
-        return odds
+    counted = weights if coloured is None or not len(coloured) else label_weights(coloured)
     hair = torch.tensor([name in GROUPS["Hair_Color"].values() for name in names])
-    return torch.where(hair, natural_odds(label_weights(coloured), names), odds)
+    return natural_odds(counted, names) * hair
 
 
 def _in_colour(train: Faces, most: int = 2000) -> np.ndarray:
