@@ -29,8 +29,9 @@ from faceinsight.runtime.errors import InputError
 from faceinsight.runtime.labels import EXCLUSIVE, NAMES
 from faceinsight.runtime.rules import RULES, consistent_assignment
 
-SYNTHETIC, GLASSES, JITTER, BLIND, PARTS = 0.25, 0.15, 0.4, 0.3, 0.175
-"""See `train_alignment`; as in nano's recipe, but for the drawn glasses, which its vision stage has."""
+SYNTHETIC, GLASSES, JITTER, BLIND, PARTS = 0.25, 0.15, 0.4, 0.0, 1.0
+"""See `train_alignment`. As in nano's recipe, but for the drawn glasses, which its vision stage has, and that both
+modalities are taught together and simply added: nano's image side is not taught anew."""
 DEPTH = 2
 """Graph convolutions of the variants with CCM."""
 
