@@ -15,7 +15,7 @@ from faceinsight.models.data.dataset import read_labelled
 from faceinsight.models.data.readers import Record
 from faceinsight.runtime.errors import FaceInsightError, InputError
 from faceinsight.runtime.image import crop_matrix, warp
-from faceinsight.runtime.labels import IGNORE, MORE, PARSE_CLASSES
+from faceinsight.runtime.labels import IGNORE, PARSE_CLASSES, more_labels
 from faceinsight.runtime.pipeline import Face, FaceInsight
 from faceinsight.runtime.progress import ProgressBar
 
@@ -139,9 +139,7 @@ def evaluate(
     unusable folder.
     """
     faces = read_labelled(data, split, limit)
-    names = model.bundle.manifest["attributes"]
-    more = [label for label, group in MORE.items() if group[0].name in names]
-    asked = asked_about((face.labels for face in faces), more)
+    asked = asked_about((face.labels for face in faces), more_labels(model.bundle.manifest["attributes"]))
     require_known(faces, asked)
     tally, parts, agree, contradictions, failed = Tally(asked), PartsTally(), 0, 0, 0
     perceived: list[Face] = []

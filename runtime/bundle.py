@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import BundleError, FaceInsightError
-from .labels import MORE, all_names
+from .labels import all_names, more_labels
 from .prompt import Prompter, PromptTemplate
 from .rules import Rule, consistent_assignment, rules_from_json
 
@@ -90,8 +90,7 @@ def _validate(bundle: Bundle, path: Path) -> None:
     names = manifest["attributes"]
     if unknown := set(names) - set(all_names()):
         raise BundleError(f"{path} speaks of attributes this runtime does not know: {sorted(unknown)}")
-    also = [label for label, group in MORE.items() if group[0].name in names]
-    if sorted(names) != sorted(all_names(also)):
+    if sorted(names) != sorted(all_names(more_labels(names))):
         raise BundleError(f"{path} does not name each attribute once; rebuild the bundle with `faceinsight build`")
     numbers = [manifest["sizes"][stage] for stage in ("refiner", "parser", "vision")]
     numbers += [manifest["language"][key] for key in ("layers", "kv_heads", "head_dim", "vocab_size", "context")]

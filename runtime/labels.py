@@ -8,7 +8,7 @@ Names follow CelebA where CelebA has the attribute.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 PARSE_CLASSES = (
@@ -124,6 +124,11 @@ def all_attributes(also: Sequence[str] = tuple(MORE)) -> tuple[Attribute, ...]:
 def all_names(also: Sequence[str] = tuple(MORE)) -> tuple[str, ...]:
     """Their names, in the order of a model's outputs."""
     return tuple(attribute.name for attribute in all_attributes(also))
+
+
+def more_labels(names: Collection[str]) -> tuple[str, ...]:
+    """The labels of MORE that a model with the attributes `names` predicts."""
+    return tuple(label for label, group in MORE.items() if group[0].name in names)
 
 
 def labels_from_assignment(assignment: Mapping[str, bool]) -> dict[str, str | bool]:

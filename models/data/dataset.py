@@ -13,7 +13,7 @@ import numpy as np
 from faceinsight.runtime.detect import CascadeDetector
 from faceinsight.runtime.errors import InputError
 from faceinsight.runtime.image import crop_matrix, warp
-from faceinsight.runtime.labels import IGNORE, LABELS, MORE, NAMES
+from faceinsight.runtime.labels import IGNORE, LABELS, NAMES, more_labels
 
 from .augment import NOMINAL_SIDE
 from .canonical import CELEBA_SETS, with_smile
@@ -41,7 +41,7 @@ class RecordFaces:
             gray, white = names.index("Gray_Hair"), names.index("White_Hair")
             self.targets[self.targets[:, gray] == 1, white] = np.nan
         if np.isnan(self.targets).all():
-            known = (*LABELS, *(label for label, group in MORE.items() if group[0].name in names))
+            known = (*LABELS, *more_labels(names))
             raise InputError(f"{records.source} has none of the labels that the model knows: {', '.join(known)}")
         self.skipped = {reason: f"{count}, first {records.skipped.names[reason][0]}"
                         for reason, count in records.skipped.counts.items()}  # fmt: skip

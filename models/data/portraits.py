@@ -12,7 +12,7 @@ import numpy as np
 
 from faceinsight.runtime.errors import InputError
 from faceinsight.runtime.image import load_image
-from faceinsight.runtime.labels import FLAGS, GROUPS, IGNORE, MORE, NAMES, PARSE_CLASSES, assignment_from_labels
+from faceinsight.runtime.labels import FLAGS, GROUPS, IGNORE, NAMES, PARSE_CLASSES, assignment_from_labels, more_labels
 
 from .canonical import LABELS as CANONICAL
 from .canonical import with_smile
@@ -133,8 +133,7 @@ def targets(labels: list[dict], names: Sequence[str] = NAMES) -> np.ndarray:
 
     Raises InputError for a Race that is wanted and coarser than the model's values.
     """
-    wanted = [label for label, group in MORE.items() if group[0].name in names]
-    for label, value in ((label, item.get(label)) for item in labels for label in wanted):
+    for label, value in ((label, item.get(label)) for item in labels for label in more_labels(names)):
         if value is not None and value not in GROUPS[label]:
             raise InputError(
                 f"{label} {value!r} is coarser than a model's values, which are {', '.join(GROUPS[label])}: use a set "

@@ -21,7 +21,7 @@ from faceinsight.models.data.dataset import read_faces
 from faceinsight.models.data.tokenizer import backbone_tokenizer, train_tokenizer, unknown_tokens
 from faceinsight.models.faceinsight import FaceInsightModel
 from faceinsight.runtime.errors import InputError, reason
-from faceinsight.runtime.labels import MORE
+from faceinsight.runtime.labels import MORE, more_labels
 from faceinsight.runtime.prompt import Prompter
 
 from . import stages
@@ -233,9 +233,9 @@ def _same_run(about: dict, out: Path) -> None:
 
 def _read(data: str | Path, names: tuple[str, ...]) -> tuple[Faces, Faces]:
     splits = read_faces(data, "train", names), read_faces(data, "val", names)
-    for label, group in MORE.items():
-        columns = [names.index(attribute.name) for attribute in group if attribute.name in names]
-        if columns and np.isnan(splits[0].targets[:, columns]).all():
+    for label in more_labels(names):
+        columns = [names.index(attribute.name) for attribute in MORE[label]]
+        if np.isnan(splits[0].targets[:, columns]).all():
             raise InputError(f"no face of {data} has the label {label}; leave it out, or give data that has it")
     for faces in splits:
         for what, why in faces.skipped.items():

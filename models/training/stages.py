@@ -86,7 +86,7 @@ def attribute_loss(
     wanted = wanted * (1 - 2 * smoothing) + smoothing
     loss = F.binary_cross_entropy_with_logits(logits.float(), wanted, reduction="none")
     loss = (loss * weight).sum() / known.sum().clamp(min=1)
-    # the rules are about probabilities at natural odds, which is what is decided on
+    # the rules are about probabilities as they are, not as the weights make them
     return loss + logic * logic_loss(logits + natural_odds(weights, names).to(logits.device), names) if logic else loss
 
 
