@@ -17,6 +17,7 @@ BUILD = [
     "onnxscript",
     "onnx-graphsurgeon>=0.6",
     "onnxslim",
+    "filelock",
 ]
 TRAIN = [*BUILD, "accelerate", "peft", "tensorboard", "h5py", "matplotlib", "sentencepiece"]
 DEMO = ["scikit-image"]
@@ -33,7 +34,7 @@ setup(
     packages=["faceinsight", *(f"faceinsight.{folder.replace('/', '.')}" for folder in FOLDERS)],
     package_dir={"faceinsight": "faceinsight", **{f"faceinsight.{f.replace('/', '.')}": f for f in FOLDERS}},
     package_data={
-        "faceinsight.runtime": ["nano/*"],
+        "faceinsight.runtime": ["nano/*", "*.cu"],
         "faceinsight.models": ["nano/*"],
         "faceinsight.models.data": ["*.toml"],
         "faceinsight.models.training": ["recipes/*.toml"],
@@ -51,6 +52,7 @@ setup(
     extras_require={
         "build": BUILD,
         "train": TRAIN,
+        "gpu": ["pycuda"],
         "tensorrt-rtx": [*BUILD, *RTX],
         "demo": DEMO,
         "test": [*TRAIN, *DEMO, "pytest", "hypothesis", "ruff", *RTX],

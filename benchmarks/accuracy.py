@@ -76,12 +76,12 @@ def _scores(pairs: collections.Counter[tuple[Hashable, Hashable]]) -> dict:
         "faces": pairs.total(),
         "accuracy": share(sum(row.get(wanted, 0) for wanted, row in confusion.items()), pairs.total()),
         "balanced_accuracy": balanced,
-        "interval": None if balanced is None else _interval(rights),
+        "interval": None if balanced is None else interval(rights),
         "confusion": {str(wanted): {str(told): n for told, n in row.items()} for wanted, row in confusion.items()},
     }
 
 
-def _interval(rights: list[tuple[int, int]], z: float = 1.96) -> tuple[float, float]:
+def interval(rights: list[tuple[int, int]], z: float = 1.96) -> tuple[float, float]:
     """95 % confidence interval of the mean of several shares (right, of): Wilson's for each, their distances from the
     shares combined as of independent ones (MOVER). Too narrow for classes of a few faces."""
     below = above = mean = 0.0

@@ -1,7 +1,8 @@
 """Latency of a bundle on this machine, per stage and end to end, beside the same model in PyTorch eager.
 
-Perception and prefill are bound by arithmetic, decoding by the bytes of the weights. Everything is warmed up first;
-the runtime and its peer take turns, so that a noisy machine is noisy for both. The last line is one JSON document.
+Perception and prefill are bound by arithmetic, decoding by the bytes of the weights: the limit beside a figure is what
+this CPU needs at least for the one or the other (limits.py). Everything is warmed up first; the runtime and its peer
+take turns, so that a noisy machine is noisy for both. The last line is one JSON document.
 """
 
 from __future__ import annotations
@@ -16,11 +17,14 @@ from pathlib import Path
 
 import numpy as np
 
+from faceinsight.runtime.backend import cpu_count
 from faceinsight.runtime.bundle import NANO
 from faceinsight.runtime.errors import InputError
 from faceinsight.runtime.generate import READING_TOKENS, Sampling, Usage
-from faceinsight.runtime.pipeline import Face, FaceInsight, cpu_count
+from faceinsight.runtime.pipeline import Face, FaceInsight
 from faceinsight.runtime.progress import ProgressBar
+
+from .limits import of_this_machine
 
 FIRST, SECOND = "is the person wearing eyeglasses?", "what colour is the hair?"
 DESCRIBE = "describe this face"
@@ -28,13 +32,16 @@ WARM_UP = 5
 PERCENTILES = (50, 90, 99)
 
 
-def bench(bundle: Path | None, model: Path | None, threads: int | None, rounds: int, peer: bool) -> dict:
-    """Prints tables and a last line of JSON; returns that document. peer: also time PyTorch eager, FP32."""
+def bench(
+    bundle: Path | None, model: Path | None, threads: int | None, rounds: int, peer: bool, device: str = "cpu"
+) -> dict:
+    """Prints tables and a last line of JSON; returns that document. peer: also time PyTorch eager, FP32, on the CPU; a
+    bundle on another device has none."""
     threads = threads or cpu_count()
-    runtime = FaceInsight.load(bundle, threads=threads)
+    runtime = FaceInsight.load(bundle, device, threads)
     frame, box = _frame(runtime)
     sides = {"runtime": lambda: measure_runtime(runtime, frame, box)}
-    if peer:
+    if peer and device == "cpu":
         sides["pytorch"] = _peer(model, threads, runtime, frame, box)
     samples: dict[str, list[dict[str, float]]] = {name: [] for name in sides}
     with ProgressBar("bench", rounds + WARM_UP) as advance:
@@ -45,14 +52,15 @@ def bench(bundle: Path | None, model: Path | None, threads: int | None, rounds: 
                     samples[name].append(found)
             advance({})
     result = {
-        "device": _device(),
+        "device": _device() if device == "cpu" else device,
         "threads": threads,
         "rounds": rounds,
         "frame": list(frame.shape),
         "engine": runtime.bundle.manifest["engine"],
         "stages": {k: v["precision"] for k, v in runtime.bundle.manifest["stages"].items()},
         **{name: _summary(found) for name, found in samples.items()},
-        "process": process_figures(bundle, threads),
+        "limits": _limits(runtime, frame, box, threads),
+        "process": process_figures(bundle, threads, device),
     }
     result["ratios"] = _ratios(result)
     _print(result)
@@ -69,7 +77,9 @@ def measure_runtime(runtime: FaceInsight, frame: np.ndarray, box) -> dict[str, f
     start = time.perf_counter()
     face = runtime.perceive(frame, box)
     figures["perceive_ms"] = (time.perf_counter() - start) * 1e3
-    figures |= {k: face.timings[k] for k in ("refiner_ms", "crop_ms", "parser_ms", "vision_ms", "fusion_ms")}
+    # in the order of the chain; not every device can time each of them
+    stages = ("refiner_ms", "crop_ms", "parser_ms", "vision_ms", "fusion_ms")
+    figures |= {name: face.timings[name] for name in stages if name in face.timings}
     figures["first_question_ms"] = _first_token(runtime, face, FIRST)
     figures["ttft_ms"] = figures["perceive_ms"] + figures["first_question_ms"]
     figures["ttft_with_detection_ms"] = figures["ttft_ms"] + figures["detect_ms"]
@@ -83,6 +93,25 @@ def _first_token(runtime: FaceInsight, face: Face, question: str) -> float:
     usage = Usage()
     next(runtime._generate(face, question, Sampling(max_tokens=1), usage))
     return usage.ttft_ms
+
+
+def _limits(runtime: FaceInsight, frame: np.ndarray, box, threads: int) -> dict[str, float]:
+    """Least milliseconds of the figures above, where they can be known: see `of_this_machine`."""
+    face, prompter = runtime.perceive(frame, box), runtime.bundle.prompter
+    prefix = prompter.prefix(face.labels, face.visual_tokens.shape[1])
+    tokens, steps = [], []
+    for question in (FIRST, SECOND):
+        usage = Usage()
+        next(runtime._generate(face, question, Sampling(max_tokens=1), usage))
+        tokens.append(len(prompter.question(question, 64)))
+        steps.append(max(0, len(usage.reading) - 1))  # the first token comes with the prefill
+    limits = of_this_machine(runtime.bundle, len(prefix) + tokens[0], tokens[1], threads)
+    for name, count in zip(("first_question_ms", "second_question_ms"), steps, strict=True):
+        if name in limits:
+            limits[name] += count * limits["token_ms"]
+    if "perceive_ms" in limits:
+        limits["ttft_ms"] = limits["perceive_ms"] + limits["first_question_ms"]
+    return {name: round(value, 3) for name, value in limits.items()}
 
 
 def _peer(model: Path | None, threads: int, runtime: FaceInsight, frame, box) -> Callable[[], dict[str, float]]:
@@ -182,16 +211,16 @@ def _frame(runtime: FaceInsight):
     return frame, runtime.perceive(frame).box
 
 
-def process_figures(bundle: Path | None, threads: int) -> dict[str, float]:
+def process_figures(bundle: Path | None, threads: int, device: str = "cpu") -> dict[str, float]:
     """A fresh process that only loads the runtime and answers once: import seconds, load seconds, peak memory."""
     script = (
         "import json,sys,time; a=time.perf_counter(); from faceinsight import FaceInsight; "
-        "b=time.perf_counter(); import numpy as np; m=FaceInsight.load(sys.argv[1], threads=int(sys.argv[2])); "
+        "b=time.perf_counter(); import numpy as np; m=FaceInsight.load(sys.argv[1], sys.argv[3], int(sys.argv[2])); "
         "c=time.perf_counter(); m.ask(np.full((256,256,3),90,np.uint8), 'is he bald?', box=(60,60,160,190)); "
         "from faceinsight.benchmarks.latency import peak_memory; "
         "print(json.dumps({'import_s': b-a, 'load_s': c-b, 'peak_mb': peak_memory()}))"
     )
-    command = [sys.executable, "-c", script, str(bundle or NANO), str(threads)]
+    command = [sys.executable, "-c", script, str(bundle or NANO), str(threads), device]
     subprocess.run(command, check=True, capture_output=True)  # a first import may compile bytecode
     return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
@@ -240,15 +269,15 @@ def _print(result: dict) -> None:
     from rich.table import Table
 
     console = Console(width=None if sys.stdout.isatty() else 120)
-    table = Table(
-        "", "p50", "p90", "p99", "PyTorch p50", "ratio", title=f"{result['device']}, {result['threads']} threads"
-    )
-    peer = result.get("pytorch", {})
+    columns = ("", "p50", "p90", "p99", "limit", "PyTorch p50", "ratio")
+    table = Table(*columns, title=f"{result['device']}, {result['threads']} threads")
+    peer, limits = result.get("pytorch", {}), result["limits"]
     for name, figures in result["runtime"].items():
         other = peer.get(name, {}).get("p50")
         ratio = result["ratios"].get(f"pytorch_over_runtime_{name}")
         cells = [f"{figures[f'p{p}']:.2f}" for p in PERCENTILES]
-        table.add_row(name, *cells, "" if other is None else f"{other:.2f}", "" if ratio is None else f"{ratio:.1f}x")
+        cells += ["" if value is None else f"{value:.2f}" for value in (limits.get(name), other)]
+        table.add_row(name, *cells, "" if ratio is None else f"{ratio:.1f}x")
     console.print(table)
     tokens = 1e3 / result["runtime"]["token_ms"]["p50"]
     process = result["process"]

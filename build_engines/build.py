@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import torch
 
 import faceinsight.models
@@ -18,19 +19,18 @@ from faceinsight.models.config import FaceInsightConfig
 from faceinsight.models.data.augment import crop_pair, nominal_matrix
 from faceinsight.models.data.synthetic import generate
 from faceinsight.models.faceinsight import WEIGHTS, FaceInsightModel
-from faceinsight.runtime.bundle import FORMAT_VERSION, check_replaceable, write_bundle
+from faceinsight.runtime.bundle import FORMAT_VERSION, STAGES, TOKENIZER, check_replaceable, write_bundle
 from faceinsight.runtime.errors import InputError
 from faceinsight.runtime.progress import ProgressBar
 from faceinsight.runtime.rules import rules_for
 
-from .language import language_graph
-from .quantize import quantize_w8a8
-from .tensorrt import MODULES, CompileError, Engines
-from .verify import verify
+from .choice import PRECISIONS, language_precisions, precisions
+from .stages import Stages
+from .tensorrt import MODULES, Engines
+from .verify import Reference
 from .vision import stage_graph
 
 VISION_STAGES = ("refiner", "parser", "vision", "fusion")
-TARGETS = ("cpu", *MODULES)
 CHECKED_FACES = 16
 
 
@@ -38,66 +38,57 @@ def build_bundle(
     model_dir: str | Path | None,
     out: str | Path,
     target: str = "cpu",
-    precision: str = "int8",
+    precision: str | None = None,
     calibration: str | Path | None = None,
-    sm: Sequence[int] = (),
-    max_faces: int = 4,
-    workspace_mib: int | None = None,
+    language_weights: str | None = None,
+    **compiling,
 ) -> dict:
     """Builds the bundle of a model directory (the bundled nano if None) in `out`; returns its manifest.
 
-    target: of TARGETS. precision: "int8" (W8A8 for VISION_STAGES, INT8 weights for the language model), or without
-    quantisation "fp32" on the CPU, "fp16" for TensorRT. calibration: a folder of images or a scales file; nano's own
-    scales file serves the bundled nano. sm, max_faces (of one batch), workspace_mib: of TensorRT engines, see
-    `compile_engine`.
-    Raises InputError for a missing calibration or one of another model.
+    target: of choice.PRECISIONS. precision: one of the target's; None is its first. "int8" is W8A8 for VISION_STAGES
+    and INT8 weights for the language model. "auto" builds every stage in all of them and chooses by error and time.
+    calibration: for int8, a folder of images or a scales file; nano's own scales file serves the bundled nano.
+    language_weights: "int8" or "int4", whatever the precision of the others. compiling: of a TensorRT target, see
+    `Engines`.
+    Raises InputError for options that do not go together, a missing calibration or one of another model; CompileError.
     """
-    if target not in TARGETS:
-        raise InputError(f"unknown target {target!r}; this version builds: {', '.join(TARGETS)}")
-    if target == "cpu" and (sm or workspace_mib):
-        raise InputError(
-            "compute capability and workspace are of TensorRT engines; leave them out, or change the target"
-        )
-    engines = None if target == "cpu" else Engines(target, tuple(dict.fromkeys(sm)), max_faces, workspace_mib)
-    if precision not in ("int8", "fp16" if engines else "fp32"):
-        raise InputError(f"target {target} is not built in {precision}; use int8 or {'fp16' if engines else 'fp32'}")
+    usual = precisions(target, precision)
+    asked = dict.fromkeys(VISION_STAGES, usual) | {"language": language_precisions(target, usual, language_weights)}
+    engines = _engines(target, compiling)
+    if engines and language_weights == "int4" and not engines.composite:
+        raise InputError(f"INT4 weights need TensorRT 10.15 or newer, this is {engines.version}; use int8")
     check_replaceable(Path(out))
     model_dir = model_directory(model_dir)
     model = FaceInsightModel.from_pretrained(model_dir)
     digest = model_hash(model_dir)
-    graphs = _exported(model)
-    crops = _rendered_crops(model.config, CHECKED_FACES)
-    if precision == "int8":
-        ranges, crops = _ranges(model, model_dir, digest, graphs, calibration, crops)
-        encoding = "tensorrt" if engines else "onnxruntime"
-        graphs = {stage: quantize_w8a8(graph, ranges[stage], encoding) for stage, graph in graphs.items()}
-    weights = "int8" if precision == "int8" else None
-    graphs["language"] = language_graph(model.language, model.config.context, weights)
-    contents = {stage: graph.SerializeToString(deterministic=True) for stage, graph in graphs.items()}
-    checks = verify(model, contents, {name: items[:CHECKED_FACES] for name, items in crops.items()})
-    if engines:
-        graphs["language"] = language_graph(model.language, model.config.context, weights, half=True)
-        contents, checks = _compiled(engines, graphs, checks)
-    manifest = _manifest(model, digest, target, precision, contents, checks, engines)
-    files = {entry["file"]: contents[stage] for stage, entry in manifest["stages"].items()}
-    files[manifest["tokenizer"]["file"]] = model.tokenizer_json.encode("utf-8")
+    ranges, crops = {}, _rendered_crops(model.config, CHECKED_FACES)
+    if "int8" in usual:
+        ranges, photographed = _calibration(model, model_dir, digest, calibration, PRECISIONS[target][-1])
+        crops = crops if photographed is None else photographed
+    exported = _exported(model)
+    if "int8" in usual and not ranges:
+        ranges = measure_ranges(exported, crops)
+    reference = Reference(model, {name: items[:CHECKED_FACES] for name, items in crops.items()})
+    maker = Stages(model, exported, ranges, reference, target, engines)
+    stages, files = {}, {TOKENIZER: model.tokenizer_json.encode("utf-8")}
+    for stage in STAGES:
+        stages[stage], content = maker.build(stage, asked[stage])
+        files[stages[stage]["file"]] = content
+    manifest = _manifest(model, digest, target, stages, engines)
     write_bundle(out, manifest, files)
     return manifest
 
 
-def _compiled(engines: Engines, graphs: dict[str, onnx.ModelProto], checks: dict[str, dict]):
-    """Each stage's engine, and its entry of the manifest: the error is that of its graph in ONNX Runtime, in float32
-    but for what is INT8; how long it takes is not known before it runs."""
-    contents, found = {}, {}
-    for stage, graph in graphs.items():
-        plan = engines.compile(stage, graph)
-        contents[stage] = plan.content
-        error = checks[stage]["error"]
-        error = error | {"measure": f"{error['measure']} (graph in ONNX Runtime, float32 in the place of float16)"}
-        found[stage] = plan.interface | {"error": error, "latency_ms": None, "layers": plan.layers}
-        if plan.float32:
-            raise CompileError(f"{stage} would compute in float32: {', '.join(plan.float32)}")
-    return contents, found
+def _engines(target: str, compiling: dict) -> Engines | None:
+    """compiling: fields of `Engines`. None for a target that runs ONNX graphs."""
+    if target in MODULES:
+        return Engines(target, **compiling)
+    if compiling:
+        raise InputError(
+            f"{', '.join(compiling)}: options of TensorRT engines; leave them out with target {target}, or build for a "
+            "tensorrt target"
+        )
+    return None
 
 
 def calibrate_model(model_dir: str | Path | None, images: str | Path, out: str | Path, limit: int = 256) -> int:
@@ -117,10 +108,8 @@ PERCENTILE = 99.99
 
 def measure_ranges(graphs: dict[str, onnx.ModelProto], crops: dict[str, np.ndarray]) -> dict[str, Ranges]:
     """Stage -> tensor -> (low, high), each stage fed with the float stages before it. crops: see `read_crops`."""
-    import onnxruntime as ort
-
     sessions = {
-        stage: ort.InferenceSession(graphs[stage].SerializeToString(), providers=["CPUExecutionProvider"])
+        stage: onnxruntime.InferenceSession(graphs[stage].SerializeToString(), providers=["CPUExecutionProvider"])
         for stage in ("parser", "vision")
     }
 
@@ -177,16 +166,17 @@ def _refine(model: FaceInsightModel) -> Callable[[np.ndarray], np.ndarray]:
     return refine
 
 
-def _ranges(model, model_dir, digest, graphs, calibration, rendered):
-    """The ranges and the crops to verify on: calibration images if there are any, rendered faces otherwise."""
-    source = Path(calibration) if calibration else model_dir / "scales.json"
+def _calibration(
+    model: FaceInsightModel, model_dir: Path, digest: str, given: str | Path | None, instead: str
+) -> tuple[dict[str, Ranges], dict[str, np.ndarray] | None]:
+    """The ranges of a scales file, or the crops to measure them on. instead: a precision that needs neither."""
+    source = Path(given) if given else model_dir / "scales.json"
     if source.is_dir():
-        crops = read_crops(source, model.config.sizes, 256, _refine(model))
-        return measure_ranges(graphs, crops), crops
+        return {}, read_crops(source, model.config.sizes, 256, _refine(model))
     if not source.is_file():
         raise InputError(
             f"int8 needs calibration, and {source} does not exist: give --calibration a folder of images with faces "
-            "or a scales file from `faceinsight calibrate`, or build without it (--precision fp32, of TensorRT fp16)"
+            f"or a scales file from `faceinsight calibrate`, or build without it (--precision {instead})"
         )
     ranges, metadata = load_ranges(source)
     missing = [stage for stage in VISION_STAGES if stage not in ranges]
@@ -197,7 +187,7 @@ def _ranges(model, model_dir, digest, graphs, calibration, rendered):
             f"{source} was measured on another model ({metadata['model_sha256'][:12]}..., this is {digest[:12]}...); "
             "run `faceinsight calibrate` for this one"
         )
-    return ranges, rendered
+    return ranges, None
 
 
 def _rendered_crops(config: FaceInsightConfig, count: int) -> dict[str, np.ndarray]:
@@ -209,29 +199,12 @@ def _rendered_crops(config: FaceInsightConfig, count: int) -> dict[str, np.ndarr
     }
 
 
-def _manifest(model, digest, target, precision, contents, checks, engines: Engines | None) -> dict:
-    import onnxruntime as ort
-
-    kind, version = ("onnxruntime", ort.__version__) if engines is None else (target, engines.version)
+def _manifest(
+    model: FaceInsightModel, digest: str, target: str, stages: dict[str, dict], engines: Engines | None
+) -> dict:
+    kind, version = (target, engines.version) if engines else ("onnxruntime", onnxruntime.__version__)
     backbone = model.language.backbone.config
     head_dim = getattr(backbone, "head_dim", None) or backbone.hidden_size // backbone.num_attention_heads
-    labels = {
-        "refiner": "W8A8",
-        "parser": "W8A8",
-        "vision": "W8A8",
-        "fusion": "W8A8",
-        "language": "W8, FP16" if engines else "W8, activations rounded to 8 bits by the kernel",
-    }
-    stages = {
-        stage: {
-            "file": f"{stage}.{'onnx' if engines is None else 'plan'}",
-            "sha256": hashlib.sha256(content).hexdigest(),
-            "bytes": len(content),
-            "precision": labels[stage] if precision == "int8" else precision.upper(),
-            **checks[stage],
-        }
-        for stage, content in contents.items()
-    }
     tokenizer, names = model.tokenizer_json.encode("utf-8"), model.config.attributes.names
     return {
         "format_version": FORMAT_VERSION,
@@ -240,9 +213,9 @@ def _manifest(model, digest, target, precision, contents, checks, engines: Engin
         "model_hash": digest,
         "engine": {"kind": kind, "version": version},
         "built_with": {"torch": torch.__version__, "onnx": onnx.__version__},
-        "device": engines and {"compute_capabilities": list(engines.sm) or "any", "max_faces": engines.max_faces},
+        "device": engines and engines.device,
         "stages": stages,
-        "tokenizer": {"file": "tokenizer.json", "sha256": hashlib.sha256(tokenizer).hexdigest()},
+        "tokenizer": {"file": TOKENIZER, "sha256": hashlib.sha256(tokenizer).hexdigest()},
         "sizes": model.config.sizes,
         "attributes": list(names),
         "rules": [{"kind": rule.kind, "names": list(rule.names)} for rule in rules_for(names)],

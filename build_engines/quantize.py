@@ -26,6 +26,12 @@ def quantize_w8a8(
     return _Quantizer(graph, ranges, encoding).run(keep)
 
 
+def ends(graph: onnx.ModelProto) -> set[str]:
+    """The first and the last of the nodes that `quantize_w8a8` makes INT8: those next to pixels and to the answer."""
+    nodes = [site.node for site in sites(graph)]
+    return {*nodes[:1], *nodes[-1:]}
+
+
 class _Quantizer:
     """Edits one graph; a tensor or weight read in several places is quantised once."""
 

@@ -3,109 +3,176 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 
 import numpy as np
 import onnx
+import onnxruntime as ort
 import torch
 
 from faceinsight.models.faceinsight import FaceInsightModel
-from faceinsight.runtime.engine import OnnxEngine
+from faceinsight.runtime.engine import CacheEngine, Engine
 from faceinsight.runtime.generate import CacheShape, Decoder, Sampling, Usage
 from faceinsight.runtime.labels import labels_from_assignment
-from faceinsight.runtime.progress import ProgressBar
 from faceinsight.runtime.prompt import Prompter
 from faceinsight.runtime.rules import consistent_assignment, rules_for
 
-from .interface import interface
+from .large import readable
 
 QUESTIONS = ("is the person wearing glasses?", "what colour is the hair?", "describe this face")
+ASKED_FACES = 4
+"""The language model is asked about so many, and so many are run to see how large numbers get."""
+_DTYPES = {
+    f"tensor({name})": dtype
+    for name, dtype in (("float", np.float32), ("float16", np.float16), ("uint8", np.uint8), ("int32", np.int32),
+                        ("int64", np.int64))
+}  # fmt: skip
 
 
-@torch.no_grad()
-def verify(model: FaceInsightModel, contents: dict[str, bytes], crops: dict[str, np.ndarray]) -> dict[str, dict]:
-    """contents: stage -> serialised ONNX. crops: encoder -> [n, S, S, 3] uint8.
+class UnoptimisedEngine(Engine, CacheEngine):
+    """A graph on the CPU as it is written, in the place of the engine that is compiled of it.
 
-    Returns stage -> {inputs, outputs, error {measure, value}, latency_ms {p50, p90}}. Each stage is fed with the
-    reference's inputs, so its error is its own.
+    Inputs are converted to what the graph takes, float16 outputs to float32. ONNX Runtime's optimiser is off, for it
+    gets Q/DQ in float16 wrong by a fifth.
     """
-    engines = {stage: OnnxEngine(content, 1, w8a8=stage != "language") for stage, content in contents.items()}
-    pixels = {name: torch.from_numpy(items) for name, items in crops.items()}
-    parse_map = model.parser(pixels["parser"])
-    features = model.vision(pixels["vision"])
-    tokens, probabilities = model.fusion(features, parse_map)
-    placement = model.refiner(pixels["refiner"])
-    feeds = {
-        "refiner": {"pixels": crops["refiner"]},
-        "parser": {"pixels": crops["parser"]},
-        "vision": {"pixels": crops["vision"]},
-        "fusion": {"features": features.numpy(), "parse_map": parse_map.numpy()},
-    }
-    found = {stage: engines[stage].run(feed) for stage, feed in feeds.items()}
-    errors = {
-        "refiner": (
-            "mean difference of placements",
-            float(np.abs(found["refiner"]["placement"] - placement.numpy()).mean()),
-        ),
-        "parser": ("share of pixels that differ", float((found["parser"]["parse_map"] != parse_map.numpy()).mean())),
-        "vision": ("relative L2 of features", _relative(found["vision"]["features"], features.numpy())),
-        "fusion": (
-            "mean difference of probabilities",
-            float(np.abs(found["fusion"]["probabilities"] - probabilities.numpy()).mean()),
-        ),
-        "language": (
-            "share of greedy tokens that differ",
-            _language_error(model, engines["language"], tokens, probabilities),
-        ),
-    }
-    report = {}
-    with ProgressBar("verify", len(contents)) as advance:
-        for stage, content in contents.items():
-            measure, value = errors[stage]
-            if stage == "language":
-                latency = _decode_latency(model, engines[stage], tokens[:1].numpy())
-            else:
-                one = {name: items[:1] for name, items in feeds[stage].items()}
-                latency = _latency(lambda engine=engines[stage], feed=one: engine.run(feed))
-            error = {"measure": measure, "value": round(value, 6)}
-            report[stage] = interface(onnx.load_model_from_string(content)) | {"error": error, "latency_ms": latency}
-            advance({})
-    return report
+
+    def __init__(self, graph: onnx.ModelProto):
+        options = ort.SessionOptions()
+        options.log_severity_level = 3  # it warns that it has no float16 kernel and casts
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+        with readable(graph) as model:
+            self._session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        self._dtypes = {value.name: _DTYPES[value.type] for value in self._session.get_inputs()}
+        self._outputs = [value.name for value in self._session.get_outputs()]
+
+    def run(self, feeds):
+        return self._run(feeds, self._outputs)
+
+    def allocate(self, shapes):
+        return {name: np.zeros(shape, self._dtypes[name]) for name, shape in shapes.items()}
+
+    def run_in_place(self, feeds, buffers, outputs):
+        written = {name.replace("past_", "present_", 1): buffer for name, buffer in buffers.items()}
+        found = self._run({**feeds, **buffers}, [*outputs, *written])
+        for name, buffer in written.items():
+            buffer[...] = found.pop(name)
+        return found
+
+    def _run(self, feeds, outputs: list[str]) -> dict[str, np.ndarray]:
+        given = {name: np.asarray(value).astype(self._dtypes[name], copy=False) for name, value in feeds.items()}
+        values = self._session.run(outputs, given)
+        return {
+            name: value.astype(np.float32) if value.dtype == np.float16 else value
+            for name, value in zip(outputs, values, strict=True)
+        }
+
+
+def _mean_difference(found: np.ndarray, wanted: np.ndarray) -> float:
+    return float(np.abs(found - wanted).mean())
+
+
+def _share_that_differs(found: np.ndarray, wanted: np.ndarray) -> float:
+    return float((found != wanted).mean())
 
 
 def _relative(found: np.ndarray, wanted: np.ndarray) -> float:
     return float(np.linalg.norm(found - wanted) / np.linalg.norm(wanted))
 
 
-def _decoder(model: FaceInsightModel, engine: OnnxEngine) -> tuple[Decoder, Prompter]:
-    config = model.language.backbone.config
-    head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    prompter = Prompter(model.tokenizer_json, model.config.prompt, model.language.vocab_size)
-    shape = CacheShape(config.num_hidden_layers, config.num_key_value_heads, head_dim, model.config.context)
-    return Decoder(engine, shape, prompter.stop_id, prompter.answer_id), prompter
+MEASURES = {
+    "refiner": ("placement", "mean difference of placements", _mean_difference),
+    "parser": ("parse_map", "share of pixels that differ", _share_that_differs),
+    "vision": ("features", "relative L2 of features", _relative),
+    "fusion": ("probabilities", "mean difference of probabilities", _mean_difference),
+}
+"""Stage -> the output that is compared, in words how, and how. The language model's is in `Reference.error`."""
 
 
-def _language_error(model, engine, tokens, probabilities) -> float:
-    """Teacher-forced: the share of the engine's answer tokens that PyTorch would not have chosen there."""
-    decoder, prompter = _decoder(model, engine)
-    wrong = total = 0
-    names = model.config.attributes.names
-    for row in range(min(4, len(tokens))):
-        known = dict(zip(names, probabilities[row].tolist(), strict=True))
+class Reference:
+    """What PyTorch makes of the checked faces, computed once. Each stage is fed with PyTorch's outputs of the stages
+    before it, so its error is its own."""
+
+    @torch.no_grad()
+    def __init__(self, model: FaceInsightModel, crops: dict[str, np.ndarray]):
+        """crops: encoder -> [n, S, S, 3] uint8."""
+        pixels = {name: torch.from_numpy(items) for name, items in crops.items()}
+        placement, parse_map = model.refiner(pixels["refiner"]), model.parser(pixels["parser"])
+        features = model.vision(pixels["vision"])
+        self.model, (self.tokens, probabilities) = model, model.fusion(features, parse_map)
+        self.feeds = {stage: {"pixels": crops[stage]} for stage in ("refiner", "parser", "vision")}
+        self.feeds["fusion"] = {"features": features.numpy(), "parse_map": parse_map.numpy()}
+        self.wanted = {
+            "refiner": placement.numpy(),
+            "parser": parse_map.numpy(),
+            "vision": features.numpy(),
+            "fusion": probabilities.numpy(),
+        }
+        config = model.language.backbone.config
+        head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        self._prompter = Prompter(model.tokenizer_json, model.config.prompt, model.language.vocab_size)
+        self._shape = CacheShape(config.num_hidden_layers, config.num_key_value_heads, head_dim, model.config.context)
+
+    def single_faces(self, stage: str) -> Iterator[dict[str, np.ndarray]]:
+        """The stage's inputs for the first ASKED_FACES faces, one at a time."""
+        for row in range(min(ASKED_FACES, len(self.tokens))):
+            if stage == "language":
+                yield {
+                    "input_ids": np.array([[*self._prefix(row), *self._prompter.question(QUESTIONS[-1], 64)]]),
+                    "visual_tokens": self.tokens[row : row + 1].numpy(),
+                    "position": np.array([0]),
+                }
+            else:
+                yield {name: items[row : row + 1] for name, items in self.feeds[stage].items()}
+
+    def error(self, stage: str, engine: Engine | CacheEngine) -> dict:
+        """{"measure": in words, "value"}."""
+        if stage == "language":
+            measure, value = "share of greedy tokens that differ", self._language_error(engine)
+        else:
+            output, measure, compare = MEASURES[stage]
+            value = compare(engine.run(self.feeds[stage])[output], self.wanted[stage])
+        return {"measure": measure, "value": round(value, 6)}
+
+    def latency(self, stage: str, engine: Engine | CacheEngine) -> dict[str, float]:
+        """{"p50", "p90"} in ms of one face; of the language model, of a decode step after a prefix of 96 tokens."""
+        if stage != "language":
+            one = next(self.single_faces(stage))
+            return _latency(lambda: engine.run(one))
+        cache = self._decoder(engine).new_cache()
+        visual = self.tokens[:1].numpy()
+        step = {"visual_tokens": visual, "position": np.array([96], np.int64), "input_ids": np.array([[5]], np.int64)}
+        return _latency(lambda: engine.run_in_place(step, cache.buffers, ("next_token",)))
+
+    @torch.no_grad()
+    def _language_error(self, engine: CacheEngine) -> float:
+        """Teacher-forced: the share of the engine's answer tokens that PyTorch would not have chosen there."""
+        decoder = self._decoder(engine)
+        wrong = total = 0
+        for row in range(min(ASKED_FACES, len(self.tokens))):
+            prefix, visual = self._prefix(row), self.tokens[row : row + 1]
+            cache = decoder.new_cache()
+            for question in QUESTIONS:
+                ids = self._prompter.question(question, 64)
+                usage = Usage()
+                answer = list(decoder.generate(cache, prefix, ids, visual.numpy(), Sampling(max_tokens=48), usage))
+                answer = [*usage.reading, *answer]
+                if not answer:
+                    continue
+                whole = torch.tensor([[*prefix, *ids, *answer]])
+                logits = self.model.language(whole, visual)[0, len(prefix) + len(ids) - 1 : -1]
+                wrong += int((logits.argmax(-1) != torch.tensor(answer)).sum())
+                total += len(answer)
+        return wrong / max(1, total)
+
+    def _prefix(self, row: int) -> list[int]:
+        """Token ids of what the language model is told of a face."""
+        names = self.model.config.attributes.names
+        known = dict(zip(names, self.wanted["fusion"][row].tolist(), strict=True))
         labels = labels_from_assignment(consistent_assignment(known, rules_for(names)))
-        prefix = prompter.prefix(labels, tokens.shape[1])
-        cache = decoder.new_cache()
-        for question in QUESTIONS:
-            ids = prompter.question(question, 64)
-            visual, usage = tokens[row : row + 1], Usage()
-            answer = list(decoder.generate(cache, prefix, ids, visual.numpy(), Sampling(max_tokens=48), usage))
-            answer = [*usage.reading, *answer]
-            if not answer:
-                continue
-            whole = torch.tensor([[*prefix, *ids, *answer]])
-            logits = model.language(whole, visual)[0, len(prefix) + len(ids) - 1 : -1]
-            wrong += int((logits.argmax(-1) != torch.tensor(answer)).sum())
-            total += len(answer)
-    return wrong / max(1, total)
+        return self._prompter.prefix(labels, self.tokens.shape[1])
+
+    def _decoder(self, engine: CacheEngine) -> Decoder:
+        return Decoder(engine, self._shape, self._prompter.stop_id, self._prompter.answer_id)
 
 
 def _latency(call, rounds: int = 20) -> dict[str, float]:
@@ -117,11 +184,3 @@ def _latency(call, rounds: int = 20) -> dict[str, float]:
         call()
         times.append((time.perf_counter() - start) * 1e3)
     return {"p50": round(float(np.percentile(times, 50)), 3), "p90": round(float(np.percentile(times, 90)), 3)}
-
-
-def _decode_latency(model, engine, visual: np.ndarray) -> dict[str, float]:
-    """One decode step after a prefix of 96 tokens."""
-    decoder, _ = _decoder(model, engine)
-    cache = decoder.new_cache()
-    ids = {"visual_tokens": visual, "position": np.array([96], np.int64), "input_ids": np.array([[5]], np.int64)}
-    return _latency(lambda: engine.run_in_place(ids, cache.buffers, ("next_token",)))

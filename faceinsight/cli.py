@@ -26,12 +26,6 @@ app = typer.Typer(
 DESCRIBE = "Describe this face."
 
 
-class Target(StrEnum):
-    cpu = "cpu"
-    tensorrt = "tensorrt"
-    tensorrt_rtx = "tensorrt-rtx"
-
-
 class Task(StrEnum):
     attributes = "attributes"
     demographics = "demographics"
@@ -49,15 +43,11 @@ class Setting(StrEnum):
     training_free = "training-free"
 
 
-class Precision(StrEnum):
-    int8 = "int8"
-    fp16 = "fp16"
-    fp32 = "fp32"
-
-
 Image = Annotated[Path, typer.Argument(help="Image file: JPEG, PNG, WebP, BMP or TIFF.", show_default=False)]
 BundleDir = Annotated[Path | None, typer.Option("--bundle", help="Bundle directory; the bundled nano by default.")]
-Device = Annotated[str, typer.Option("--device", help="Where to run: cpu.")]
+Device = Annotated[
+    str, typer.Option("--device", help="Where to run: cpu, or cuda:N for a bundle that was built for it.")
+]
 Threads = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads; all by default.")]
 BoxOption = Annotated[
     str | None,
@@ -171,10 +161,26 @@ def parse(
 def build(
     out: Annotated[Path, typer.Option(help="Bundle directory to write.", show_default=False)],
     model: Annotated[Path | None, typer.Option(help="Model directory; the bundled nano checkpoint by default.")] = None,
-    target: Annotated[Target, typer.Option(help="What the bundle runs on.")] = Target.cpu,
+    target: Annotated[
+        str, typer.Option(help="What the bundle runs on.", metavar="cpu|cuda|tensorrt|tensorrt-rtx")
+    ] = "cpu",
     precision: Annotated[
-        Precision, typer.Option(help="int8 is smaller and faster than fp32 (cpu) and fp16 (TensorRT).")
-    ] = Precision.int8,
+        str | None,
+        typer.Option(
+            help="int8 (cpu, TensorRT) is smaller and faster than fp32 (cpu, cuda) and fp16 (cuda, TensorRT); auto "
+            "builds both, compares them with PyTorch and takes the better for every stage.",
+            metavar="int8|fp16|fp32|auto",
+            show_default="int8; of cuda fp16",
+        ),
+    ] = None,
+    language_weights: Annotated[
+        str | None,
+        typer.Option(
+            help="Weights of the language model, whatever the precision.",
+            metavar="int8|int4",
+            show_default="as the precision says",
+        ),
+    ] = None,
     calibration: Annotated[
         Path | None,
         typer.Option(help="For int8: folder of images or scales file; the model's own by default."),
@@ -183,24 +189,40 @@ def build(
         list[int] | None,
         typer.Option(help="Compute capability that TensorRT-RTX compiles for, such as 89; portable by default."),
     ] = None,
-    max_faces: Annotated[int, typer.Option(min=1, help="TensorRT: most faces of one batch.")] = 4,
+    max_faces: Annotated[
+        int | None, typer.Option(min=1, help="TensorRT: most faces of one batch.", show_default="4")
+    ] = None,
+    max_batch: Annotated[
+        int | None, typer.Option(min=1, help="TensorRT: most questions answered at once.", show_default="1")
+    ] = None,
     workspace_mib: Annotated[int | None, typer.Option(min=1, help="TensorRT: most scratch memory.")] = None,
+    no_cache: Annotated[
+        bool, typer.Option("--no-cache", help="TensorRT: compile anew, and keep nothing for the next build.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Export, quantise and verify a model, and write its bundle."""
-    _needs("build", "torch", "onnx", "onnx_graphsurgeon", "onnxslim")
+    _needs("build", "torch", "onnx", "onnx_graphsurgeon", "onnxslim", "filelock")
     from faceinsight.build_engines.build import build_bundle
 
-    manifest = build_bundle(model, out, target.value, precision.value, calibration, sm or (), max_faces, workspace_mib)
+    compiling = {
+        "sm": tuple(dict.fromkeys(sm or ())),
+        "max_faces": max_faces,
+        "max_batch": max_batch,
+        "workspace_mib": workspace_mib,
+        "cache": False if no_cache else None,
+    }
+    compiling = {name: value for name, value in compiling.items() if value not in (None, ())}
+    manifest = build_bundle(model, out, target, precision, calibration, language_weights, **compiling)
     if as_json:
         _print_json({"out": str(out), "stages": manifest["stages"]})
         return
     _print_table(
         f"bundle {out}",
-        ("stage", "precision", "kB", "error", "ms"),
+        ("stage", "precision", "kB", "error", "ms", "choice"),
         [
             (name, s["precision"], f"{s['bytes'] / 1e3:.0f}", f"{s['error']['value']:.2g} {s['error']['measure']}",
-             f"{s['latency_ms']['p50']:.2f}" if s["latency_ms"] else "-")
+             f"{s['latency_ms']['p50']:.2f}" if s["latency_ms"] else "-", s["choice"])
             for name, s in manifest["stages"].items()
         ],
     )  # fmt: skip
@@ -361,14 +383,17 @@ def bench(
     ] = None,
     threads: Threads = None,
     rounds: Annotated[int, typer.Option(min=3, help="Timed repetitions.")] = 50,
-    peer: Annotated[bool, typer.Option(help="Time the same model in PyTorch eager in the same run.")] = True,
+    peer: Annotated[
+        bool, typer.Option(help="Time the same model in PyTorch eager in the same run, on the CPU only.")
+    ] = True,
+    device: Device = "cpu",
 ) -> None:
-    """Latency per stage and end to end, against PyTorch eager; the last line is JSON."""
-    if peer:
+    """Latency per stage and end to end, against PyTorch eager and the machine's limit; the last line is JSON."""
+    if peer and device == "cpu":
         _needs("build", "torch", "transformers", instead="leave the peer out with --no-peer")
     from faceinsight.benchmarks.latency import bench as run
 
-    run(bundle, model, threads, rounds, peer)
+    run(bundle, model, threads, rounds, peer, device)
 
 
 def _figure(value: float | None) -> str:

@@ -150,10 +150,16 @@ def write_bundle(directory: str | Path, manifest: dict, files: dict[str, bytes])
     """Writes beside `directory` and renames, so that no half bundle is ever seen; an older bundle there is replaced.
 
     files: file name -> content, each named by the manifest. manifest: format_version, name, target, model_hash;
-    engine {kind, version}; built_with {torch, onnx}; device (of TensorRT: what it was compiled for); stages {stage:
-    file, sha256, bytes, precision, inputs, outputs, error, latency_ms (None where it was not run), of TensorRT
-    layers}; tokenizer {file, sha256}; sizes {refiner, parser, vision} crop sides in pixels;
-    attributes; rules; prompt; language {layers, kv_heads, head_dim, vocab_size, context}. It is sealed here.
+    engine {kind, version}; built_with {torch, onnx}; device {gpu {name, sm} that a plan is tied to or None,
+    compute_capabilities [sm] or "any", max_faces, max_batch}, None but for TensorRT; stages; tokenizer {file, sha256};
+    sizes {refiner, parser, vision} crop sides in pixels; attributes; rules; prompt; language {layers, kv_heads,
+    head_dim, vocab_size, context}. It is sealed here.
+    Of a stage: file, sha256, bytes; precision in words; inputs and outputs {name: {shape, dtype}}; error {measure,
+    value} against PyTorch; latency_ms {p50, p90}, None where it was not run; candidates {precision: {error, latency_ms}
+    or {refused: why}}, all that were built, and choice, why this one was taken; work (see
+    build_engines/work.py) of one face; of TensorRT layers {kind: number}. Of
+    the language model also in_place (its cache outputs are its cache inputs' memory) and, of TensorRT, profiles: their
+    names in the engine's order.
     Raises BundleError if `directory` holds something else or cannot be written.
     """
     directory = Path(directory).absolute()

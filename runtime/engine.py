@@ -7,7 +7,11 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from .errors import BundleError, FaceInsightError
+from .errors import BundleError, FaceInsightError, InputError, reason
+
+_CUDA = "CUDAExecutionProvider"
+_SMALL_BYTES = 4096
+_DTYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 
 
 class Engine(ABC):
@@ -17,28 +21,33 @@ class Engine(ABC):
     def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """feeds: input name -> array of the stage's shape and dtype. Returns output name -> array (the caller's)."""
 
+
+class CacheEngine(ABC):
+    """A compiled stage whose state stays on its device from one run to the next."""
+
     @abstractmethod
     def allocate(self, shapes: Mapping[str, tuple[int, ...]]) -> Mapping[str, object]:
-        """Zeroed float32 buffers on the engine's device, for `run_in_place`."""
+        """Zeroed buffers of the inputs' own dtypes, for `run_in_place`."""
 
     @abstractmethod
     def run_in_place(
         self, feeds: Mapping[str, np.ndarray], buffers: Mapping[str, object], outputs: tuple[str, ...]
     ) -> dict[str, np.ndarray]:
-        """Like `run`, with `buffers` (input name -> allocated buffer) updated in place.
+        """Like `Engine.run`, with `buffers` (input name -> allocated buffer) updated in place.
 
         An input `past_x` is written back by the output `present_x`. Returns only `outputs`.
         """
 
 
-class OnnxEngine(Engine):
-    """A stage on ONNX Runtime's CPU provider."""
+class OnnxEngine(Engine, CacheEngine):
+    """A stage on ONNX Runtime, on its CPU or its CUDA provider."""
 
-    def __init__(self, model: bytes, threads: int, w8a8: bool = True):
+    def __init__(self, model: bytes, threads: int, w8a8: bool = True, gpu: int | None = None):
         """model: the serialised ONNX graph. threads: intra-op threads. w8a8: activations may be quantised; a CPU
         without VNNI then uses sums that cannot overflow (ONNX Runtime 1.32 cannot do so for weights quantised alone).
+        gpu: number of the GPU; None for the CPU.
 
-        Raises BundleError if it cannot be loaded.
+        Raises BundleError if it cannot be loaded, InputError where ONNX Runtime has no CUDA.
         """
         import onnxruntime as ort
 
@@ -50,33 +59,55 @@ class OnnxEngine(Engine):
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         if w8a8:
             options.add_session_config_entry("session.x64quantprecision", "1")
+        providers = ["CPUExecutionProvider"]
+        if gpu is not None:
+            if _CUDA not in ort.get_available_providers():
+                raise InputError(
+                    f"ONNX Runtime {ort.__version__} is installed without CUDA; pip uninstall onnxruntime, then pip "
+                    "install onnxruntime-gpu, or use a bundle for the cpu"
+                )
+            # the default tries every algorithm of a convolution for each new number of faces
+            providers.insert(0, (_CUDA, {"device_id": gpu, "cudnn_conv_algo_search": "HEURISTIC"}))
         try:
-            self._session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+            self._session = ort.InferenceSession(model, options, providers=providers)
         except Exception as error:
             raise BundleError(
-                f"ONNX Runtime {ort.__version__} cannot load this stage ({_first_line(error)}); bundles need 1.28 or "
+                f"ONNX Runtime {ort.__version__} cannot load this stage ({_line(error)}); bundles need 1.28 or "
                 "newer (`pip install -U onnxruntime`), and a damaged one must be rebuilt with `faceinsight build`"
             ) from error
-        self._ort = ort
+        if gpu is not None and self._session.get_providers()[0] != _CUDA:
+            # it warns on its log and goes on with the CPU, where float16 is slow
+            raise InputError(
+                f"ONNX Runtime {ort.__version__} cannot start CUDA on GPU {gpu}: it needs an NVIDIA GPU, its driver, "
+                "CUDA and cuDNN of the versions that this release names; or use a bundle for the cpu"
+            )
+        self._ort, self._gpu = ort, gpu
+        self._resident: tuple = (None, None)
+        self._dtypes = {i.name: _DTYPES.get(i.type) for i in self._session.get_inputs()}
         self.outputs = [o.name for o in self._session.get_outputs()]
 
     def run(self, feeds):
         try:
             values = self._session.run(None, dict(feeds))
         except Exception as error:
-            raise FaceInsightError(f"ONNX Runtime failed: {_first_line(error)}") from error
+            raise FaceInsightError(f"ONNX Runtime failed: {_line(error)}") from error
         return dict(zip(self.outputs, values, strict=True))
 
     def allocate(self, shapes):
+        place = ("cpu", 0) if self._gpu is None else ("cuda", self._gpu)
+        make = self._ort.OrtValue.ortvalue_from_numpy
         return {
-            name: self._ort.OrtValue.ortvalue_from_numpy(np.zeros(shape, np.float32)) for name, shape in shapes.items()
+            name: make(np.zeros(shape, self._dtypes.get(name, np.float32)), *place) for name, shape in shapes.items()
         }
 
     def run_in_place(self, feeds, buffers, outputs):
         binding = self._session.io_binding()
         try:
             for name, array in feeds.items():
-                binding.bind_cpu_input(name, array)
+                if self._gpu is not None and array.nbytes > _SMALL_BYTES:
+                    binding.bind_ortvalue_input(name, self._on_gpu(array))
+                else:
+                    binding.bind_cpu_input(name, array)
             for name, buffer in buffers.items():
                 binding.bind_ortvalue_input(name, buffer)
                 binding.bind_ortvalue_output(name.replace("past_", "present_", 1), buffer)
@@ -84,10 +115,18 @@ class OnnxEngine(Engine):
                 binding.bind_output(name)
             self._session.run_with_iobinding(binding)
         except Exception as error:
-            raise FaceInsightError(f"ONNX Runtime failed: {_first_line(error)}") from error
+            raise FaceInsightError(f"ONNX Runtime failed: {_line(error)}") from error
         values = binding.get_outputs()[-len(outputs) :]
         return {name: value.numpy() for name, value in zip(outputs, values, strict=True)}
 
+    def _on_gpu(self, array: np.ndarray):
+        """The array on the device; the latest one stays there, for it is given at every token of an answer."""
+        resident = self._resident
+        if resident[0] is not array:
+            resident = array, self._ort.OrtValue.ortvalue_from_numpy(array, "cuda", self._gpu)
+            self._resident = resident
+        return resident[1]
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0][:300]
+
+def _line(error: Exception) -> str:
+    return reason(error)[:300]

@@ -15,7 +15,7 @@ from numbers import Integral, Real
 
 import numpy as np
 
-from .engine import Engine
+from .engine import CacheEngine
 from .errors import FaceInsightError, InputError
 
 READING_TOKENS = 24
@@ -24,7 +24,7 @@ READING_TOKENS = 24
 
 @dataclass(frozen=True)
 class CacheShape:
-    """Of one sequence: layers x (key, value) of [1, kv_heads, context, head_dim] float32."""
+    """Of one sequence: layers x (key, value) of [1, kv_heads, context, head_dim]."""
 
     layers: int
     kv_heads: int
@@ -93,7 +93,7 @@ class Usage:
 class Decoder:
     """The language engine with its caches."""
 
-    def __init__(self, engine: Engine, shape: CacheShape, stop_id: int, answer_id: int | None = None):
+    def __init__(self, engine: CacheEngine, shape: CacheShape, stop_id: int, answer_id: int | None = None):
         """answer_id: the token before which nothing is shown; None shows all."""
         self.engine, self.shape, self.stop_id, self.answer_id = engine, shape, stop_id, answer_id
 
@@ -115,7 +115,8 @@ class Decoder:
         What the model writes before `answer_id` is always greedy: it reads the question, where there is no variety.
         opening: that reading -> ids that the answer then has to begin with.
 
-        prefix: the face's ids, computed only if the cache does not hold them yet. visual_tokens: [1, N, H] float32.
+        prefix: the face's ids, computed only if the cache does not hold them yet. visual_tokens: [1, N, H], as the
+        engine takes them.
         Only the newest question on a cache may go on: an older iterator raises FaceInsightError.
         """
         rng = np.random.default_rng(sampling.seed) if sampling.temperature > 0 else None

@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
+from .backend import open_backend
 from .bundle import NANO, Bundle, read_bundle
 from .detect import Box, CascadeDetector
-from .engine import Engine, OnnxEngine
-from .errors import BundleError, InputError, NoFaceError
+from .errors import InputError, NoFaceError
+from .frame import DeviceFrame
 from .generate import READING_TOKENS, Cache, CacheShape, Decoder, Sampling, Usage
-from .image import check_box, crop_matrix, load_image, refined_box, warp
+from .image import check_box, crop_matrix
 from .labels import EXCLUSIVE, GROUPS, PARSE_CLASSES, all_attributes, labels_from_assignment, mentioned
 from .rules import consistent_assignment
-
-FAR = 0.12
-"""A box that the refiner moves or scales by more than this, in sides of the crop, is looked at once more: from nearly
-the right place the refiner is exact."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,8 +30,8 @@ class Face:
     box: xyxy in image pixels, hairline to chin, refined. crop_box: the square the model saw, xyxy in image pixels.
     attributes: {attribute of runtime.labels: probability in [0, 1]}. labels: the most probable ones that obey every
     rule. parse_map: HxW uint8 over the crop, values index runtime.labels.PARSE_CLASSES. timings: {"parser_ms": ...}, of
-    the whole batch where several faces were perceived together. visual_tokens: [1, N, width] float32, what the language
-    model reads. model_hash: of the model that perceived it.
+    the whole batch where several faces were perceived together. visual_tokens: [1, N, width], what the language model
+    reads, on its device. model_hash: of the model that perceived it.
     """
 
     box: Box
@@ -44,7 +40,7 @@ class Face:
     labels: dict[str, str | bool]
     parse_map: np.ndarray
     timings: dict[str, float]
-    visual_tokens: np.ndarray = field(repr=False)
+    visual_tokens: object = field(repr=False)
     model_hash: str = field(repr=False)
 
 
@@ -74,28 +70,18 @@ class FaceInsight:
 
     def __init__(self, bundle: Bundle, device: str = "cpu", threads: int | None = None, detector=None):
         """Use `load`. detector: image (HxWx3 uint8 RGB) -> xyxy boxes, largest first; default OpenCV's cascades."""
-        _check_device(bundle, device)
-        if threads is not None and threads < 0:
-            raise InputError(f"threads must not be negative: {threads}")
-        threads = threads or cpu_count()
+        backend = open_backend(bundle, device, threads)
+        self._perception, self._engines = backend.perception, backend.engines
         manifest = bundle.manifest
-        # parser and vision encoder run side by side, so they share the cores
-        share = max(1, threads // 2)
-        counts = {"refiner": 1, "parser": share, "vision": share, "fusion": threads, "language": threads}
-        self._engines: dict[str, Engine] = {
-            stage: OnnxEngine(bundle.files[stage], count, w8a8=stage != "language") for stage, count in counts.items()
-        }
-        self._side_by_side = ThreadPoolExecutor(1) if threads > 1 else None
         self.bundle = bundle
         self.detector = detector or CascadeDetector()
         self._lock = threading.Lock()
         self._caches: weakref.WeakKeyDictionary[Face, Cache] = weakref.WeakKeyDictionary()
-        self._sizes = manifest["sizes"]
         self._rules = bundle.rules
         language = manifest["language"]
         self._prompter = bundle.prompter
         shape = CacheShape(*(language[key] for key in ("layers", "kv_heads", "head_dim", "context")))
-        self._decoder = Decoder(self._engines["language"], shape, self._prompter.stop_id, self._prompter.answer_id)
+        self._decoder = Decoder(backend.language, shape, self._prompter.stop_id, self._prompter.answer_id)
 
     @classmethod
     def load(
@@ -103,8 +89,9 @@ class FaceInsight:
     ) -> FaceInsight:
         """Loads a bundle directory; the bundled nano when none is given.
 
-        device: "cpu". threads: CPU threads, default all. Raises BundleError for a missing, damaged or foreign bundle,
-        InputError for an unknown device or a negative number of threads.
+        device: "cpu", "cuda" (the first GPU) or "cuda:N"; a bundle runs on what it was built for. threads: CPU threads,
+        default all. Raises BundleError for a missing, damaged or foreign bundle, InputError for an unknown device, a
+        missing library or a negative number of threads.
         """
         return cls(read_bundle(NANO if bundle is None else bundle), device, threads, detector)
 
@@ -114,20 +101,39 @@ class FaceInsight:
         image: path, bytes, PIL image, or HxWx3 uint8 RGB array. Raises InputError, NoFaceError.
         """
         start = time.perf_counter()
-        pixels = load_image(image)
+        frame = self._perception.load(image)
         loaded = time.perf_counter()
-        boxes = [check_box(box, pixels)] if box is not None else self._detect(pixels)[:1]
-        timings = {"load_ms": (loaded - start) * 1e3, "detect_ms": (time.perf_counter() - loaded) * 1e3}
-        return self._perceive(pixels, boxes, timings)[0]
+        boxes = [check_box(box, frame)] if box is not None else self._detect(frame)[:1]
+        return self._perceive(frame, boxes, start, loaded)[0]
 
     def perceive_all(self, image) -> list[Face]:
         """Every face that the detector finds, perceived as one batch, largest first. Raises InputError, NoFaceError."""
         start = time.perf_counter()
-        pixels = load_image(image)
+        frame = self._perception.load(image)
         loaded = time.perf_counter()
-        boxes = self._detect(pixels)
-        timings = {"load_ms": (loaded - start) * 1e3, "detect_ms": (time.perf_counter() - loaded) * 1e3}
-        return self._perceive(pixels, boxes, timings)
+        return self._perceive(frame, self._detect(frame), start, loaded)
+
+    def watch(self, frames: Iterable) -> Iterator[tuple[object, list[Face]]]:
+        """Every frame with its faces (none: an empty list), largest first. The next frame is perceived while the caller
+        asks about this one: on a GPU both go on at once.
+
+        frames: of a camera or a film, each as `perceive` takes it; one is always taken ahead. Raises InputError.
+        """
+        frames = iter(frames)
+
+        def look() -> tuple[object, list[Face]] | None:
+            for frame in frames:
+                try:
+                    return frame, self.perceive_all(frame)
+                except NoFaceError:
+                    return frame, []
+            return None
+
+        with ThreadPoolExecutor(1) as ahead:
+            pending = ahead.submit(look)
+            while (seen := pending.result()) is not None:
+                pending = ahead.submit(look)
+                yield seen
 
     def ask(self, face, question: str, box: Box | None = None, **sampling) -> Answer:
         """Answers a question about a face, or about the largest face (or `box`) of an image.
@@ -185,11 +191,19 @@ class FaceInsight:
                 self._caches[face] = self._decoder.new_cache()
             return self._caches[face]
 
-    def _detect(self, pixels: np.ndarray) -> list[Box]:
-        found = self.detector(pixels)
-        boxes = [] if found is None else [box for item in found if (box := _usable(item, pixels))]
+    def _detect(self, frame: np.ndarray | DeviceFrame) -> list[Box]:
+        """A detector of the caller's own is given the frame as the caller gave it."""
+        given, scale = frame, 1.0
+        if isinstance(self.detector, CascadeDetector):
+            given, scale = self._perception.picture(frame)
+        elif isinstance(frame, DeviceFrame):
+            given = frame.source
+        found = self.detector(given)
+        if scale != 1.0:
+            found = [[v / scale for v in box] for box in found]
+        boxes = [] if found is None else [box for item in found if (box := _usable(item, frame))]
         if not boxes:
-            height, width = pixels.shape[:2]
+            height, width = frame.shape[:2]
             least = max(30, min(height, width) // 8)
             raise NoFaceError(
                 f"no face found in the {width}x{height} image; use a picture with a frontal face of at least {least} "
@@ -197,55 +211,14 @@ class FaceInsight:
             )
         return boxes
 
-    def _perceive(self, pixels: np.ndarray, boxes: list[Box], timings: dict[str, float]) -> list[Face]:
-        start = time.perf_counter()
-        boxes, moved = self._refine(pixels, boxes)
-        for i in np.flatnonzero(moved > FAR):
-            boxes[i] = self._refine(pixels, boxes[i : i + 1])[0][0]
-        refined = time.perf_counter()
-        sides = self._sizes["parser"], self._sizes["vision"]
-        crops = {side: self._crops(pixels, boxes, side) for side in set(sides)}
-        cropped = time.perf_counter()
-        parse_map, features, stage_ms = self._encode(*(crops[side] for side in sides))
-        encoded = time.perf_counter()
-        fused = self._engines["fusion"].run({"features": features, "parse_map": parse_map})
-        done = time.perf_counter()
-        timings = timings | {"refiner_ms": (refined - start) * 1e3, "crop_ms": (cropped - refined) * 1e3}
-        timings = timings | stage_ms | {"fusion_ms": (done - encoded) * 1e3}
-        timings["perceive_ms"] = sum(timings[k] for k in ("load_ms", "detect_ms")) + (done - start) * 1e3
-        return [
-            self._face(box, parse_map[i], fused["visual_tokens"][i : i + 1], fused["probabilities"][i], timings)
-            for i, box in enumerate(boxes)
-        ]
-
-    def _refine(self, pixels: np.ndarray, boxes: list[Box]) -> tuple[list[Box], np.ndarray]:
-        """The refined boxes, and how far each was moved or scaled: [n], the most of right, down (in sides of its crop)
-        and the logarithm of the scale."""
-        crops = self._crops(pixels, boxes, self._sizes["refiner"])
-        placements = self._engines["refiner"].run({"pixels": crops})["placement"]
-        refined = [refined_box(box, placement) for box, placement in zip(boxes, placements, strict=True)]
-        return refined, np.abs(placements).max(1)
-
-    @staticmethod
-    def _crops(pixels: np.ndarray, boxes: list[Box], side: int) -> np.ndarray:
-        return np.stack([warp(pixels, crop_matrix(box, side), side) for box in boxes])
-
-    def _encode(self, parser_pixels: np.ndarray, vision_pixels: np.ndarray):
-        """Parse maps, features and each stage's own time; the two encoders run side by side where cores allow."""
-
-        def timed(stage, pixels, output):
-            start = time.perf_counter()
-            value = self._engines[stage].run({"pixels": pixels})[output]
-            return value, (time.perf_counter() - start) * 1e3
-
-        if self._side_by_side:
-            pending = self._side_by_side.submit(timed, "parser", parser_pixels, "parse_map")
-            features, vision_ms = timed("vision", vision_pixels, "features")
-            parse_map, parser_ms = pending.result()
-        else:
-            parse_map, parser_ms = timed("parser", parser_pixels, "parse_map")
-            features, vision_ms = timed("vision", vision_pixels, "features")
-        return parse_map, features, {"parser_ms": parser_ms, "vision_ms": vision_ms}
+    def _perceive(self, frame, boxes: list[Box], start: float, loaded: float) -> list[Face]:
+        """start, loaded: when the call began, and when the frame was there."""
+        detected = time.perf_counter()
+        found = self._perception.perceive(frame, boxes)
+        timings = {"load_ms": (loaded - start) * 1e3, "detect_ms": (detected - loaded) * 1e3} | found.timings
+        timings["perceive_ms"] = (time.perf_counter() - start) * 1e3
+        parts = zip(found.boxes, found.parse_maps, found.visual_tokens, found.probabilities, strict=True)
+        return [self._face(*part, timings) for part in parts]
 
     def _face(self, box, parse_map, visual_tokens, probabilities, timings) -> Face:
         names = self.bundle.manifest["attributes"]
@@ -309,24 +282,9 @@ def _confidence(face: Face, attributes: dict[str, float]) -> float | None:
     return min(values, default=None)
 
 
-def _usable(box: Box, pixels: np.ndarray) -> Box | None:
+def _usable(box: Box, frame: np.ndarray | DeviceFrame) -> Box | None:
     """A detector's box, or None: one that cannot be used must not cost the other faces."""
     try:
-        return check_box(box, pixels)
+        return check_box(box, frame)
     except InputError:
         return None
-
-
-def cpu_count() -> int:
-    """The CPUs this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _check_device(bundle: Bundle, device: str) -> None:
-    if device != "cpu":
-        raise InputError(f"unknown device {device!r}; this version runs on: cpu")
-    if bundle.target != device or bundle.manifest["engine"]["kind"] != "onnxruntime":
-        raise BundleError(
-            f"{bundle.directory} was built for the target {bundle.target!r} with {bundle.manifest['engine']['kind']}, "
-            f"which does not run on device {device!r}; build one with `faceinsight build --target {device} --out DIR`"
-        )

@@ -1,4 +1,4 @@
-"""Fixtures that several files share: the bundled model and a real photograph."""
+"""Fixtures that several files share: the bundled model and a real photograph; a build's cache of its own."""
 
 from __future__ import annotations
 
@@ -6,6 +6,15 @@ import numpy as np
 import pytest
 
 from faceinsight import FaceInsight
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache_folder(tmp_path_factory):
+    """Nothing that a test builds is found by, or left in, the user's cache."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FACEINSIGHT_CACHE", str(folder))
+        yield folder
 
 
 @pytest.fixture(scope="session")

@@ -45,12 +45,15 @@ def test_last_line_is_one_document_with_units_in_its_names(output):
     assert found["ratios"]["pytorch_over_runtime_ttft_ms"] == pytest.approx(
         found["pytorch"]["ttft_ms"]["p50"] / found["runtime"]["ttft_ms"]["p50"], abs=0.01
     )
+    # of what has one: the detector and what is written out are not the engines'
+    assert set(found["runtime"]) - set(found["limits"]) == {"detect_ms", "crop_ms", "ttft_with_detection_ms"}
+    assert all(limit > 0 for limit in found["limits"].values())
     assert set(found["process"]) == {"import_s", "load_s", "peak_mb"}
     assert found["device"] and found["threads"] == 1 and found["rounds"] == 3
 
 
 def test_a_person_reads_a_table(output):
-    for words in ("PyTorch", "ttft_ms", "tokens/s", "peak memory"):
+    for words in ("PyTorch", "limit", "ttft_ms", "tokens/s", "peak memory"):
         assert words in output
 
 

@@ -140,7 +140,33 @@ def test_calibration_of_another_model_is_refused(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_unknown_target_is_a_usage_error(tmp_path):
-    result = CliRunner().invoke(app, ["build", "--target", "toaster", "--out", str(tmp_path / "x")])
-    assert result.exit_code == 2
+def test_a_missing_calibration_is_found_before_anything_is_exported(tmp_path, monkeypatch):
+    monkeypatch.setattr("faceinsight.build_engines.build._exported", None)
+    for given, message in ((tmp_path / "nowhere", "int8 needs calibration"), (tmp_path, "0 usable faces in 0 images")):
+        with pytest.raises(InputError, match=message):
+            build_bundle(None, tmp_path / "out", precision="auto", calibration=given)
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_manifest_says_why_a_precision_was_taken(rebuilt, full):
+    for name, stages in (("int8", rebuilt.manifest["stages"]), ("fp32", read_bundle(full).manifest["stages"])):
+        for entry in stages.values():
+            assert entry["candidates"] == {name: {"error": entry["error"], "latency_ms": entry["latency_ms"]}}
+            assert entry["choice"] == "asked for"
+        assert stages["language"]["in_place"] is True
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--target", "toaster"], "unknown target 'toaster'; use cpu, cuda, tensorrt, tensorrt-rtx"),
+        (["--precision", "fp8"], "target cpu is not built in fp8; use int8, fp32 or auto"),
+        (["--language-weights", "int3"], "unknown weights 'int3' of the language model; use int8 or int4"),
+        (["--max-batch", "2", "--no-cache"], "max_batch, cache: options of TensorRT engines; leave them out"),
+    ],
+)
+def test_a_wrong_option_is_one_line(tmp_path, options, message):
+    result = CliRunner().invoke(app, ["build", *options, "--out", str(tmp_path / "x")])
+    assert isinstance(result.exception, InputError) and result.exception.exit_code == 2
+    assert message in str(result.exception) and "\n" not in str(result.exception)
     assert not (tmp_path / "x").exists()

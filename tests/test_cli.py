@@ -130,6 +130,8 @@ def test_unusual_images_are_answered(folder, name):
         ("cannot write the picture", ("parse", "photo.jpg", "--out", "x" * 300 + ".png")),
         ("ask in English", ("ask", "photo.jpg", "笑っていますか?")),
         ("cannot write the picture", ("parse", "photo.jpg", "--out", "nowhere/picture.png")),
+        ("unknown target 'toaster'; use cpu,", ("build", "--target", "toaster", "--out", "out")),
+        ("is not built in fp8", ("build", "--precision", "fp8", "--out", "out")),
         ("is not a model directory", ("build", "--model", "nowhere", "--out", "out")),
         ("no such folder of calibration images", ("calibrate", "--images", "nowhere", "--out", "scales.json")),
         ("no such recipe", ("train", "--recipe", "pancakes", "--out", "out")),

@@ -333,3 +333,29 @@ def test_a_detector_of_ones_own(astronaut):
 def test_a_long_strip_costs_no_more_than_a_frame(model):
     with pytest.raises(NoFaceError):
         model.perceive(np.zeros((16, 30_000, 3), np.uint8))
+
+
+def test_watching_frames(model, astronaut):
+    """Each frame once and in order, with or without a face, one ahead of who asks."""
+    empty, taken = np.zeros((200, 200, 3), np.uint8), []
+
+    def camera():
+        for frame in (astronaut, empty, astronaut):
+            taken.append(frame)
+            yield frame
+
+    seen = []
+    for frame, faces in model.watch(camera()):
+        assert len(taken) <= len(seen) + 2
+        seen.append((frame is astronaut, [face.labels["Gender"] for face in faces]))
+    assert seen == [(True, ["female"]), (False, []), (True, ["female"])]
+    assert len(list(model.watch([]))) == 0
+    with pytest.raises(InputError, match="cannot read an image from int"):
+        list(model.watch([3]))
+
+
+def test_leaving_a_watch_takes_no_more_frames(model, astronaut):
+    taken = []
+    for _ in model.watch(taken.append(1) or astronaut for _ in range(9)):
+        break
+    assert len(taken) <= 2

@@ -8,22 +8,30 @@ import signal
 
 import numpy as np
 import onnx
-import onnxruntime as ort
+import onnx_graphsurgeon as gs
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from faceinsight import FaceInsight
 from faceinsight.build_engines import tensorrt
 from faceinsight.build_engines.build import VISION_STAGES, build_bundle, model_directory
+from faceinsight.build_engines.errors import CompileError
+from faceinsight.build_engines.half import cast_first, for_tensorrt
+from faceinsight.build_engines.language import language_graph
 from faceinsight.build_engines.quantize import quantize_w8a8
-from faceinsight.build_engines.tensorrt import CompileError, Engines, compile_engine, for_tensorrt
+from faceinsight.build_engines.tensorrt import Engines, compile_engine, language_profiles
+from faceinsight.build_engines.verify import UnoptimisedEngine
 from faceinsight.build_engines.vision import stage_graph
 from faceinsight.calibration.ranges import load_ranges
 from faceinsight.cli import app
 from faceinsight.models.data.augment import crop_pair, nominal_matrix
 from faceinsight.models.data.synthetic import generate
 from faceinsight.models.faceinsight import FaceInsightModel
+from faceinsight.runtime import tensorrt as runtime_tensorrt
 from faceinsight.runtime.errors import BundleError, InputError
+
+from . import simulated_gpu
 
 pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx is not installed")
 GPUS = (80, 86, 89, 120)
@@ -35,15 +43,24 @@ def nano():
 
 
 @pytest.fixture(scope="module")
-def graphs(nano):
+def exported(nano):
+    """Stage -> its float32 graph; what `build_bundle` exports is replaced by them."""
+    graphs = {stage: stage_graph(nano, stage) for stage in VISION_STAGES}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("faceinsight.build_engines.build._exported", lambda model: graphs)
+        yield graphs
+
+
+@pytest.fixture(scope="module")
+def graphs(exported):
     """Stage -> its graph with Q/DQ as TensorRT reads them."""
     ranges, _ = load_ranges(model_directory(None) / "scales.json")
-    return {stage: quantize_w8a8(stage_graph(nano, stage), ranges[stage], "tensorrt") for stage in VISION_STAGES}
+    return {stage: quantize_w8a8(graph, ranges[stage], "tensorrt") for stage, graph in exported.items()}
 
 
 @pytest.mark.parametrize("stage", VISION_STAGES)
 def test_an_int8_stage_compiles_and_multiplies_nothing_in_float32(graphs, stage):
-    plan = Engines("tensorrt-rtx", GPUS, max_faces=8).compile(stage, graphs[stage])
+    plan = Engines("tensorrt-rtx", GPUS, max_faces=8).compile(stage, for_tensorrt(graphs[stage]))
     assert plan.float32 == () and len(plan.content) > 100_000
     kinds = collections.Counter(node.op_type for node in graphs[stage].graph.node)
     assert plan.layers["QUANTIZE"] == kinds["QuantizeLinear"] >= 4
@@ -56,10 +73,10 @@ def test_what_stays_in_float32_is_found(graphs):
     names = [value.name for value in graphs["refiner"].graph.input]
     size = 64
     graph = onnx.ModelProto.FromString(graphs["refiner"].SerializeToString())
-    copy = tensorrt.gs.import_onnx(graph)
-    tensorrt._cast_first(copy, copy.inputs[0])
+    copy = gs.import_onnx(graph)
+    cast_first(copy, copy.inputs[0])
     profile = {names[0]: ((1, size, size, 3),) * 3}
-    plan = compile_engine("tensorrt-rtx", tensorrt.gs.export_onnx(copy.cleanup().toposort()), [profile])
+    plan = compile_engine("tensorrt-rtx", gs.export_onnx(copy.cleanup().toposort()), [profile])
     assert plan.float32
 
 
@@ -69,39 +86,97 @@ def test_the_half_graph_computes_the_same(nano, graphs, stage):
     size = nano.config.sizes[stage]
     images = [generate(seed).image for seed in range(4)]
     crops = np.stack([crop_pair(i, None, nominal_matrix(i.shape[:2], size), False, size)[0] for i in images])
-    whole, half = (_run(graph, {"pixels": crops}) for graph in (graphs[stage], for_tensorrt(graphs[stage])))
+    name = graphs[stage].graph.output[0].name
+    whole, half = (
+        UnoptimisedEngine(graph).run({"pixels": crops})[name] for graph in (graphs[stage], for_tensorrt(graphs[stage]))
+    )
     if stage == "parser":
         assert half.dtype == np.int32 and (whole != half).mean() < 0.02
     else:
-        assert half.dtype == np.float16 and np.linalg.norm(whole - half) < 0.05 * np.linalg.norm(whole)
-
-
-def _run(graph: onnx.ModelProto, feed: dict) -> np.ndarray:
-    options = ort.SessionOptions()
-    options.log_severity_level = 3  # it warns that it has no float16 kernel and casts
-    # its fusions of Q/DQ in float16 are wrong by a fifth
-    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    session = ort.InferenceSession(graph.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    return session.run(None, feed)[0]
+        assert np.linalg.norm(whole - half) < 0.05 * np.linalg.norm(whole)
 
 
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory):
+def bundle(tmp_path_factory, exported):
     out = tmp_path_factory.mktemp("rtx") / "bundle"
-    assert build_bundle(None, out, "tensorrt-rtx", sm=(89,), max_faces=2)["target"] == "tensorrt-rtx"
+    assert build_bundle(None, out, "tensorrt-rtx", sm=(89,), max_faces=2, max_batch=3)["target"] == "tensorrt-rtx"
     return out
 
 
 def test_a_bundle_says_what_it_was_compiled_for(bundle):
     manifest = json.loads((bundle / "manifest.json").read_text())
     assert manifest["engine"] == {"kind": "tensorrt-rtx", "version": Engines("tensorrt-rtx").version}
-    assert manifest["device"] == {"compute_capabilities": [89], "max_faces": 2}
+    assert manifest["device"] == {"gpu": None, "compute_capabilities": [89], "max_faces": 2, "max_batch": 3}
     for stage, entry in manifest["stages"].items():
         assert entry["file"] == f"{stage}.plan" and (bundle / entry["file"]).stat().st_size == entry["bytes"]
         assert entry["latency_ms"] is None and entry["layers"]["CONSTANT"] > 0
-    assert manifest["stages"]["language"]["inputs"]["past_key_0"]["dtype"] == "float16"
-    # INT8 numbers are those of the CPU's bundle but for one step after a ReLU
+        assert entry["candidates"] == {"int8": {"error": entry["error"], "latency_ms": None}}
+        assert "its graph on the CPU, unoptimised" in entry["error"]["measure"]
+    language = manifest["stages"]["language"]
+    assert language["inputs"]["past_key_0"]["dtype"] == "float16" and language["error"]["value"] < 0.02
+    assert language["in_place"] is True and language["profiles"] == ["prefill", "decode"]
     assert 0 < manifest["stages"]["vision"]["error"]["value"] < 0.2
+
+
+class Library:
+    """TensorRT-RTX under TensorRT's name and another version."""
+
+    def __init__(self, version: str):
+        self.__version__ = version
+
+    def __getattr__(self, name):
+        import tensorrt_rtx
+
+        return getattr(tensorrt_rtx, name)
+
+
+@pytest.mark.parametrize(
+    ("version", "composite"), [("10.3.0", False), ("10.13.2.6", False), ("10.15.1", True), ("10.16.2", True)]
+)
+def test_versions_without_attention_layers_get_primitive_ones(monkeypatch, version, composite):
+    monkeypatch.setattr(tensorrt, "library", lambda target: Library(version))
+    monkeypatch.setattr(tensorrt, "gpu", lambda: {"name": "Orin", "sm": 87})
+    assert Engines("tensorrt").composite is composite
+    assert Engines("tensorrt").device["compute_capabilities"] == [87]
+
+
+def test_a_bundle_for_jetpack_6(tmp_path, monkeypatch, exported):
+    """TensorRT 10.3's whole path, but that TensorRT-RTX compiles it."""
+    monkeypatch.setattr(tensorrt, "library", lambda target: Library("10.3.0"))
+    monkeypatch.setattr(tensorrt, "gpu", lambda: {"name": "Orin", "sm": 87})
+    manifest = build_bundle(None, tmp_path / "bundle", "tensorrt", workspace_mib=512)
+    assert manifest["engine"] == {"kind": "tensorrt", "version": "10.3.0"}
+    gpu = {"name": "Orin", "sm": 87}
+    assert manifest["device"] == {"gpu": gpu, "compute_capabilities": [87], "max_faces": 4, "max_batch": 1}
+    language = manifest["stages"]["language"]
+    assert language["in_place"] is False and language["error"]["value"] < 0.02
+    assert not {"ATTENTION_INPUT", "KV_CACHE_UPDATE", "ROTARY_EMBEDDING"} & set(language["layers"])
+    with pytest.raises(InputError, match=r"INT4 weights need TensorRT 10\.15 or newer, this is 10\.3\.0"):
+        build_bundle(None, tmp_path / "other", "tensorrt", language_weights="int4")
+
+
+def test_the_language_model_reads_several_sequences(nano):
+    graph = language_graph(nano.language, 64, "int8", half=True)
+    prefill, decode = language_profiles(graph, max_batch=4)
+    assert prefill["input_ids"] == ((1, 1), (1, 16), (4, 64)) and decode["input_ids"] == ((1, 1), (1, 1), (4, 1))
+    assert decode["past_key_0"][2][0] == 4 and decode["position"] == ((1,), (1,), (4,))
+    assert compile_engine("tensorrt-rtx", graph, [prefill, decode], "language", (89,)).float32 == ()
+
+
+def test_four_bit_weights_compile(nano):
+    graph = language_graph(nano.language, 64, "int4", half=True)
+    plan = Engines("tensorrt-rtx", (89,)).compile("language", graph)
+    assert plan.layers["DEQUANTIZE"] > 0 and plan.float32 == ()
+
+
+def test_without_a_driver_the_runtime_says_so_in_one_line(bundle):
+    """The library's own words, for a plan that is whole."""
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    library = runtime_tensorrt.Library("tensorrt-rtx", simulated_gpu.Device())
+    with pytest.raises(BundleError, match=r"tensorrt-rtx .* refuses the plan of refiner: .*rebuild") as caught:
+        library.load("refiner", (bundle / "refiner.plan").read_bytes())
+    assert "\n" not in str(caught.value)
 
 
 def test_a_cpu_does_not_take_it(bundle):
@@ -113,10 +188,11 @@ def test_a_cpu_does_not_take_it(bundle):
     ("options", "message"),
     [
         ({"sm": (87,)}, "does not know the compute capability 87; known: .*89"),
-        ({"precision": "fp32"}, "is not built in fp32; use int8 or fp16"),
+        ({"precision": "fp32"}, "is not built in fp32; use int8, fp16 or auto"),
         ({"target": "tensorrt"}, "needs the module no_such_tensorrt .*JetPack"),
         ({"target": "npu"}, "unknown target 'npu'"),
-        ({"target": "cpu", "sm": (89,)}, "are of TensorRT engines; leave them out"),
+        ({"target": "cpu", "precision": "fp8"}, "is not built in fp8; use int8, fp32 or auto"),
+        ({"target": "cpu", "sm": (89,)}, "sm: options of TensorRT engines; leave them out with target cpu"),
     ],
 )
 def test_what_cannot_be_built_is_one_line_before_anything_is_done(tmp_path, monkeypatch, options, message):
@@ -154,7 +230,7 @@ def test_an_interrupt_ends_the_build(graphs, monkeypatch):
 
 
 class Old:
-    __version__ = "10.3.0"
+    __version__ = "8.6.2"
 
 
 class NoGpu:
@@ -170,7 +246,10 @@ class NoGpu:
 
 @pytest.mark.parametrize(
     ("module", "message"),
-    [(Old, r"TensorRT is 10\.3\.0 here; these engines need 10\.15"), (NoGpu, "cannot start: .* needs an NVIDIA GPU")],
+    [
+        (Old, r"TensorRT is 8\.6\.2 here; these engines need 10\.3 or newer, as in JetPack 6\.1"),
+        (NoGpu, "cannot start: .* needs an NVIDIA GPU"),
+    ],
 )
 def test_a_library_that_cannot_do_it_is_one_line(monkeypatch, module, message):
     monkeypatch.setattr(tensorrt, "library", lambda target: module)

@@ -1,0 +1,114 @@
+"""What a bundle runs on, chosen once: the CPU or CUDA through ONNX Runtime, or a GPU through TensorRT."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from .bundle import STAGES, Bundle
+from .engine import CacheEngine, Engine, OnnxEngine
+from .errors import BundleError, InputError
+from .generate import CacheShape
+from .perceive import HostPerception, Perception
+
+ENGINES = {"cpu": "onnxruntime", "cuda": "onnxruntime", "tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt-rtx"}
+"""Target -> the kind of engine that its bundles hold."""
+
+
+@dataclass(frozen=True)
+class Backend:
+    """engines: stage -> engine where each is one of its own (ONNX Runtime), else empty."""
+
+    perception: Perception
+    language: CacheEngine
+    engines: Mapping[str, Engine]
+
+
+def open_backend(bundle: Bundle, device: str, threads: int | None) -> Backend:
+    """device: "cpu", "cuda" (the first GPU) or "cuda:N". threads: of the CPU, default all. Raises BundleError for a
+    bundle of another device, InputError for an unknown device, a missing library or a negative number of threads."""
+    if threads is not None and threads < 0:
+        raise InputError(f"threads must not be negative: {threads}")
+    gpu = None if device == "cpu" else _ordinal(device)
+    kind = bundle.manifest["engine"]["kind"]
+    if (bundle.target == "cpu") != (gpu is None) or kind != ENGINES[bundle.target]:
+        raise BundleError(
+            f"{bundle.directory} was built for the target {bundle.target!r} with {kind}, which does not run on device "
+            f"{device!r}; build one that does with `faceinsight build --target {'cpu' if gpu is None else 'cuda'} "
+            f"--out DIR`{'' if bundle.target == 'cpu' else ', or use device cuda'}"
+        )
+    if kind != "onnxruntime":
+        return _tensorrt(bundle, gpu)
+    return _onnxruntime(bundle, gpu, threads or cpu_count())
+
+
+def _onnxruntime(bundle: Bundle, gpu: int | None, threads: int) -> Backend:
+    # parser and vision encoder run side by side, so they share the cores
+    share = max(1, threads // 2)
+    counts = {"refiner": 1, "parser": share, "vision": share, "fusion": threads, "language": threads}
+    engines = {
+        stage: OnnxEngine(bundle.files[stage], count, w8a8=stage != "language", gpu=gpu)
+        for stage, count in counts.items()
+    }
+    perception = HostPerception(engines, bundle.manifest["sizes"], side_by_side=threads > 1)
+    backend = Backend(perception, engines["language"], engines)
+    if gpu is not None:
+        _warm_up(backend, bundle, max_faces=1)
+    return backend
+
+
+def _tensorrt(bundle: Bundle, gpu: int) -> Backend:
+    from .cuda import Device
+    from .gpu_language import GpuLanguage
+    from .gpu_perception import GpuPerception
+    from .tensorrt import Library
+
+    device, manifest = Device(gpu), bundle.manifest
+    library, stages = Library(manifest["engine"]["kind"], device), manifest["stages"]
+    library.check(bundle)
+    # given away: on a Jetson a plan that stays in the host's memory takes the GPU's
+    executors = {stage: library.load(stage, bundle.files.pop(stage), library.rebuild(bundle)) for stage in STAGES}
+    interfaces = {stage: stages[stage] for stage in STAGES if stage != "language"}
+    max_faces, in_place = manifest["device"]["max_faces"], stages["language"].get("in_place", True)
+    perception = GpuPerception(executors, interfaces, device, max_faces)
+    visual = tuple(stages["fusion"]["outputs"]["visual_tokens"]["shape"][1:])
+    engine = GpuLanguage(executors["language"], device, visual, manifest["language"]["vocab_size"], in_place)
+    backend = Backend(perception, engine, {})
+    _warm_up(backend, bundle, max_faces)
+    library.save_kernels()
+    return backend
+
+
+def _warm_up(backend: Backend, bundle: Bundle, max_faces: int) -> None:
+    """The first calls of an engine take long (kernels are loaded, TensorRT-RTX compiles some), and the next ones record
+    graphs: done here, so that they are no frame's and no question's."""
+    grey, box = np.full((64, 64, 3), 127, np.uint8), (16.0, 16.0, 48.0, 48.0)
+    for count in range(max_faces, 0, -1):
+        for _ in range(2):
+            seen = backend.perception.perceive(grey, [box] * count)
+    language = bundle.manifest["language"]
+    shape = CacheShape(*(language[key] for key in ("layers", "kv_heads", "head_dim", "context")))
+    buffers, position = backend.language.allocate(shape.tensors()), 0
+    for count in (2, 1, 1, 1, 1):
+        feeds = {
+            "input_ids": np.zeros((1, count), np.int64),
+            "visual_tokens": seen.visual_tokens[0],
+            "position": np.array([position], np.int64),
+        }
+        backend.language.run_in_place(feeds, buffers, ("next_token",))
+        position += count
+
+
+def _ordinal(device: str) -> int:
+    kind, colon, number = device.partition(":")
+    if kind != "cuda" or (colon and not number.isdecimal()):
+        raise InputError(f"unknown device {device!r}; use cpu, cuda or cuda:N")
+    return int(number or 0)
+
+
+def cpu_count() -> int:
+    """The CPUs this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,576 @@
+"""The GPU runtime on a simulated GPU: what it computes in any order that its streams and events allow, and what it says
+when something fails. Crops, schedule, memory and graphs are the real code; simulated_gpu.py says what is not."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import cv2
+import numpy as np
+import pytest
+
+from faceinsight import FaceInsight
+from faceinsight.build_engines.build import VISION_STAGES, model_directory
+from faceinsight.build_engines.half import for_tensorrt
+from faceinsight.build_engines.interface import interface
+from faceinsight.build_engines.language import language_graph
+from faceinsight.build_engines.quantize import quantize_w8a8
+from faceinsight.build_engines.vision import stage_graph
+from faceinsight.calibration.ranges import load_ranges
+from faceinsight.models.data.synthetic import generate
+from faceinsight.models.faceinsight import FaceInsightModel
+from faceinsight.runtime import cuda, tensorrt
+from faceinsight.runtime import gpu_perception as gpu
+from faceinsight.runtime.bundle import MANIFEST, NANO, sealed, write_bundle
+from faceinsight.runtime.cuda import DeviceArray, OutOfMemoryError
+from faceinsight.runtime.errors import BundleError, FaceInsightError, InputError, NoFaceError
+from faceinsight.runtime.frame import DeviceFrame, device_frame
+from faceinsight.runtime.image import crop_matrix, warp
+
+from . import simulated_gpu
+
+QUESTIONS = ("Is she smiling?", "What colour is the hair?", "describe this face")
+BOX = (183.0, 69.0, 266.0, 179.0)
+"""Roughly the astronaut's face."""
+
+
+@pytest.fixture(scope="module")
+def plans(tmp_path_factory):
+    """nano as if for TensorRT-RTX; its plans are the graphs that would be compiled."""
+    model = FaceInsightModel.from_pretrained(model_directory(None))
+    ranges, _ = load_ranges(model_directory(None) / "scales.json")
+    graphs = {s: for_tensorrt(quantize_w8a8(stage_graph(model, s), ranges[s], "tensorrt")) for s in VISION_STAGES}
+    graphs["language"] = language_graph(model.language, model.config.context, "int8", half=True)
+    manifest, files = json.loads((NANO / MANIFEST).read_text()), {}
+    manifest |= {"target": "tensorrt-rtx", "engine": {"kind": "tensorrt-rtx", "version": "1.7.1"}}
+    manifest["device"] = {"compute_capabilities": [89], "max_faces": 2, "gpu": None}
+    for stage, graph in graphs.items():
+        content = graph.SerializeToString()
+        files[f"{stage}.plan"] = content
+        manifest["stages"][stage] |= interface(graph)
+        manifest["stages"][stage] |= {"file": f"{stage}.plan", "sha256": hashlib.sha256(content).hexdigest()}
+    files["tokenizer.json"] = (NANO / "tokenizer.json").read_bytes()
+    out = tmp_path_factory.mktemp("gpu") / "bundle"
+    write_bundle(out, manifest, files)
+    return out
+
+
+@pytest.fixture
+def load(plans, monkeypatch):
+    """Loads the bundle (or another) on a new simulated GPU; `load.device` and `load.library` are the latest."""
+
+    def loaded(seed: int = 0, bundle=plans, version: str = "1.7.1", rtx: bool = True):
+        load.device = simulated_gpu.Device(seed=seed)
+        load.library = simulated_gpu.TensorRT(version, load.device, rtx)
+        monkeypatch.setattr(cuda, "Device", lambda ordinal: load.device)
+        monkeypatch.setattr(tensorrt.importlib, "import_module", lambda name: load.library)
+        return FaceInsight.load(bundle, "cuda:0")
+
+    load = loaded
+    return loaded
+
+
+@pytest.fixture(scope="module")
+def astronaut():
+    return pytest.importorskip("skimage.data").astronaut()
+
+
+def done(device, start: int = 0) -> list[str]:
+    """What the streams did, without events."""
+    return [what for _, what in device.log[start:] if what not in ("record", "wait", "zero")]
+
+
+def test_it_says_what_the_cpu_says(load, astronaut):
+    there, here = load(), FaceInsight.load()
+    for image in (astronaut, generate(343).image, generate(5).image):
+        ours, wanted = there.perceive(image), here.perceive(image)
+        assert ours.labels == wanted.labels
+        np.testing.assert_allclose(ours.box, wanted.box, atol=2.0)
+        assert max(abs(ours.attributes[name] - p) for name, p in wanted.attributes.items()) < 0.1
+        assert ours.parse_map.dtype == np.uint8 and (ours.parse_map == wanted.parse_map).mean() > 0.96
+        for question in QUESTIONS:
+            assert there.ask(ours, question).text == here.ask(wanted, question).text
+    assert {"crop_ms", "parser_ms", "vision_ms", "fusion_ms", "refiner_ms", "perceive_ms"} <= set(ours.timings)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_any_order_that_the_events_allow_gives_the_same(load, astronaut, seed):
+    model = load(seed)
+    tokens = [model.perceive(astronaut, BOX).visual_tokens.numpy() for _ in range(3)]
+    assert np.isfinite(tokens[0]).all()
+    assert np.array_equal(tokens[0], tokens[1]) and np.array_equal(tokens[0], tokens[2])
+    wanted = load(99).perceive(astronaut, BOX).visual_tokens.numpy()
+    assert np.array_equal(tokens[0], wanted)
+
+
+def test_an_order_that_events_do_not_bind_goes_wrong(load, astronaut, monkeypatch):
+    """So the test before would find a wait that is missing."""
+    wanted = load().perceive(astronaut, BOX).visual_tokens.numpy()
+    monkeypatch.setattr(simulated_gpu.Stream, "wait", lambda self, event: None)
+    found = []
+    for seed in range(4):
+        model = load(seed)
+        model._perception._capture = False
+        found.append(model.perceive(astronaut, BOX).visual_tokens.numpy())
+    assert not all(np.array_equal(tokens, wanted) for tokens in found)
+
+
+def test_the_schedule(load, astronaut):
+    """Parser and vision encoder on two streams after the crop, fusion after both, the host copies last."""
+    model = load()
+    model._perception._capture, model._perception._graphs = False, {}
+    start = len(load.device.log)
+    model.perceive(astronaut, BOX)
+    log = [(stream, what) for stream, what in load.device.log[start:] if what not in ("record", "wait")]
+    names = [what for _, what in log]
+    where = {what: stream for stream, what in log}
+    assert where["parse_map"] != where["features"] == where["probabilities+visual_tokens"]
+    assert names[:4] == ["copy host to device 786432", *names[1:2], "crop", "placement"]
+    encode = names[names.index("placement") + 1 :]
+    assert encode.index("crop") < min(encode.index("parse_map"), encode.index("features"))
+    assert encode.index("probabilities+visual_tokens") > max(encode.index("parse_map"), encode.index("features"))
+    # one crop serves both encoders; what comes back is placements, parse maps and probabilities
+    assert names.count("crop") == 2
+    back = [int(what.split()[-1]) for what in names if what.startswith("copy device to host")]
+    assert sum(back) < 160 * 160 * 4 + 200
+
+
+def test_from_the_second_time_on_a_step_is_one_graph(load, astronaut):
+    model = load()
+    start = len(load.device.log)
+    face = model.perceive(astronaut, BOX)
+    steps = done(load.device, start)
+    assert steps.count("graph") == 2 and "features" not in steps
+    model.ask(face, QUESTIONS[0])
+    start = len(load.device.log)
+    answer = model.ask(face, QUESTIONS[2])
+    steps = done(load.device, start)
+    assert steps.count("graph") >= answer.tokens - 12 > 5
+    assert steps.count("language") <= 4, "only what reads several tokens at once is not a graph"
+
+
+def test_more_faces_than_one_batch_takes(load, astronaut):
+    model = load()
+    boxes = [BOX, (176.0, 64.0, 266.0, 204.0), (186.0, 58.0, 272.0, 198.0)]
+    model.detector = lambda image: boxes
+    faces = model.perceive_all(astronaut)
+    alone = [model.perceive(astronaut, box) for box in boxes]
+    assert len(faces) == 3
+    for one, other in zip(faces, alone, strict=True):
+        assert one.labels == other.labels and np.allclose(one.box, other.box, atol=0.1)
+        np.testing.assert_allclose(one.visual_tokens.numpy(), other.visual_tokens.numpy(), atol=0.05)
+
+
+def test_a_cache_that_the_engine_cannot_write_in_place(load, plans, tmp_path):
+    """As with TensorRT before 10.15: two caches that swap."""
+
+    def swap(manifest):
+        manifest["stages"]["language"]["in_place"] = False
+
+    one, image = load(), generate(343).image
+    wanted = [one.ask(one.perceive(image), question).text for question in QUESTIONS]
+    two = load(bundle=changed(plans, tmp_path / "bundle", swap))
+    face = two.perceive(image)
+    for _ in range(2):
+        assert [two.ask(face, question).text for question in QUESTIONS] == wanted
+    assert done(load.device).count("graph") > 10
+
+
+def test_buffers_are_used_again(load, astronaut):
+    model = load()
+    for _ in range(2):
+        model.ask(model.perceive(astronaut, BOX), QUESTIONS[0])
+    used = load.device.used
+    for _ in range(3):
+        model.ask(model.perceive(astronaut, BOX), QUESTIONS[0])
+    assert load.device.used == used
+
+
+def test_kernels_that_were_compiled_here_are_kept(load, tmp_path, monkeypatch):
+    """TensorRT-RTX's, for each shape but a prompt's, which is new each time."""
+    monkeypatch.setenv("FACEINSIGHT_CACHE", str(tmp_path))
+    load()
+    # two batch sizes of four stages; prefill and decode
+    assert load.library.strategies.count("eager") == 2 * 4 + 1 and load.library.strategies.count("none") == 1
+    assert load.library.kernels.known == b""
+    load()
+    assert load.library.kernels.known == b"kernel"
+    for path in (tmp_path / "kernels").iterdir():
+        path.write_bytes(b"rubbish")
+    load()
+    assert load.library.kernels.known == b""
+
+
+def test_two_threads_perceive_and_ask_at_once(load, astronaut):
+    model = load()
+    face, other = model.perceive(generate(343).image), model.perceive(astronaut, BOX)
+    text, faces = model.ask(face, QUESTIONS[2]).text, []
+    thread = threading.Thread(target=lambda: faces.extend(model.perceive(astronaut, BOX) for _ in range(4)))
+    thread.start()
+    texts = {model.ask(face, QUESTIONS[2]).text for _ in range(4)}
+    thread.join()
+    assert texts == {text} and [face.labels for face in faces] == [other.labels] * 4
+
+
+def test_the_next_frame_is_perceived_while_this_ones_answer_is_decoded(load, astronaut):
+    """On streams of their own, none of which waits for another's: in the middle of an answer a frame is perceived."""
+    model = load()
+    face = model.perceive(astronaut, BOX)
+    wanted = model.ask(face, QUESTIONS[2]).text
+    pieces = model.stream(face, QUESTIONS[2])
+    begun, start = next(pieces), len(load.device.log)
+    with ThreadPoolExecutor(1) as other_thread:
+        assert other_thread.submit(model.perceive, astronaut, BOX).result().labels == face.labels
+    language = model._decoder.engine._stream.number
+    assert language not in {stream for stream, _ in load.device.log[start:]}
+    assert begun + "".join(pieces) == wanted
+
+
+class OnGpu:
+    """A producer's array in (simulated) device memory. stride: bytes from row to row."""
+
+    def __init__(self, device, pixels: np.ndarray, stride: int | None = None, stream=None):
+        height, row = pixels.shape[0], pixels.reshape(pixels.shape[0], -1)
+        stride = stride or row.shape[1]
+        with device.current():
+            self.memory = device.empty((height, stride), np.uint8)
+        device.at(self.memory.pointer, (height, stride), np.uint8)[:, : row.shape[1]] = row
+        strides = (stride, *pixels.strides[1:])
+        data = (self.memory.pointer, False)
+        self.__cuda_array_interface__ = {
+            "shape": pixels.shape, "typestr": "|u1", "data": data, "strides": strides, "version": 3, "stream": stream
+        }  # fmt: skip
+
+
+def layouts(pixels: np.ndarray) -> dict[str, np.ndarray]:
+    rgba = np.dstack([pixels, np.full(pixels.shape[:2], 9, np.uint8)])
+    yuv = cv2.cvtColor(pixels, cv2.COLOR_RGB2YUV_I420)
+    height, width = pixels.shape[:2]
+    planes = yuv[height:].reshape(2, -1)
+    nv12 = np.vstack([yuv[:height], planes.T.reshape(height // 2, width)])
+    bgra = rgba[..., [2, 1, 0, 3]].copy()
+    return {"rgb": pixels, "bgr": pixels[..., ::-1].copy(), "rgba": rgba, "bgra": bgra, "nv12": nv12}
+
+
+@pytest.mark.parametrize("layout", ["rgb", "bgr", "rgba", "bgra", "nv12"])
+@pytest.mark.parametrize("stride", [None, 2560])
+def test_a_frame_on_the_device_stays_there(load, astronaut, layout, stride):
+    model = load()
+    wanted = model.perceive(astronaut, BOX)
+    source = OnGpu(load.device, layouts(astronaut)[layout], stride)
+    frame = source if layout in ("rgb", "rgba") else device_frame(source, layout)
+    start = len(load.device.log)
+    face = model.perceive(frame, BOX)
+    copies = [int(what.split()[-1]) for what in done(load.device, start) if what.startswith("copy host")]
+    assert max(copies, default=0) < 1000
+    if layout == "nv12":  # half of the colour is gone
+        assert face.labels["Gender"] == wanted.labels["Gender"] and np.allclose(face.box, wanted.box, atol=3)
+    else:
+        assert np.array_equal(face.visual_tokens.numpy(), wanted.visual_tokens.numpy())
+    # without a box a small picture goes to the detector
+    assert np.allclose(model.perceive(frame).box, wanted.box, atol=6)
+
+
+def test_a_detector_of_ones_own_sees_the_frame_itself(load, astronaut):
+    model, seen = load(), []
+    model.detector = lambda image: seen.append(image) or [BOX]
+    source = OnGpu(load.device, astronaut)
+    model.perceive(source)
+    assert seen == [source]
+
+
+def test_a_frame_is_waited_for(load, astronaut):
+    """The producer's stream fills it while we are already asked."""
+    model = load()
+    wanted = model.perceive(astronaut, BOX).visual_tokens.numpy()
+    with load.device.current():
+        producer = load.device.stream()
+        pinned = load.device.pinned(astronaut.shape, np.uint8)
+        pinned[:] = astronaut
+        source = OnGpu(load.device, np.zeros_like(astronaut), stream=producer.handle)
+        producer.copy(source.memory, pinned)
+    assert np.array_equal(model.perceive(source, BOX).visual_tokens.numpy(), wanted)
+
+
+def test_a_frame_of_which_nobody_says_who_fills_it(load, astronaut):
+    """Before the interface's version 3 it is whatever works on the default stream."""
+    model = load()
+    wanted = model.perceive(astronaut, BOX).visual_tokens.numpy()
+    source = OnGpu(load.device, np.zeros_like(astronaut))
+    source.__cuda_array_interface__ |= {"version": 2}
+    with load.device.current():
+        pinned = load.device.pinned(astronaut.shape, np.uint8)
+        pinned[:] = astronaut
+        load.device.legacy.copy(source.memory, pinned)
+    assert np.array_equal(model.perceive(source, BOX).visual_tokens.numpy(), wanted)
+
+
+def test_a_frame_of_another_gpu(load, astronaut):
+    model = load()
+    with pytest.raises(InputError, match="not in the memory of Simulated GPU"):
+        model.perceive(OnGpu(simulated_gpu.Device(), astronaut), BOX)
+
+
+def test_dlpack(load, astronaut):
+    torch = pytest.importorskip("torch")
+
+    class Tensor:
+        """A producer that says it is on CUDA; its memory is the host's, as the simulated GPU's is."""
+
+        def __init__(self, device):
+            self.streams = []
+            with device.current():
+                self.memory = device.empty(astronaut.shape, np.uint8)
+            view = device.at(self.memory.pointer, astronaut.shape, np.uint8)
+            view[:] = astronaut
+            self.tensor = torch.from_numpy(view)
+
+        __cuda_array_interface__ = None  # PyTorch has an old one, too, that names no stream
+
+        def __dlpack__(self, stream=None):
+            self.streams.append(stream)
+            return self.tensor.__dlpack__()
+
+        def __dlpack_device__(self):
+            return (2, 0)
+
+    model = load()
+    source = Tensor(load.device)
+    wanted = model.perceive(astronaut, BOX)
+    assert np.array_equal(model.perceive(source, BOX).visual_tokens.numpy(), wanted.visual_tokens.numpy())
+    assert source.streams == [cuda.LEGACY_STREAM]
+
+
+@pytest.mark.parametrize(
+    ("shape", "kind", "layout", "message"),
+    [
+        ((4, 4, 3), "<f4", None, "uint8 values .*not f4"),
+        ((4, 4), "|u1", None, "needs its layout: rgb, bgr"),
+        ((4, 4, 3), "|u1", "yuyv", "needs its layout: rgb, bgr.*'yuyv'"),
+        ((4, 4, 4), "|u1", "bgr", "layout bgr is HxWx3"),
+        ((5, 4), "|u1", "nv12", "1.5 H rows"),
+        ((0, 4, 3), "|u1", "rgb", "HxWx3"),
+    ],
+)
+def test_frames_that_cannot_be_used(shape, kind, layout, message):
+    class Source:
+        __cuda_array_interface__ = {"shape": shape, "typestr": kind, "data": (1, False), "version": 3}  # noqa: RUF012
+
+    with pytest.raises(InputError, match=message):
+        device_frame(Source(), layout)
+
+
+def test_rows_that_do_not_lie_side_by_side():
+    class Source:
+        __cuda_array_interface__ = {  # noqa: RUF012
+            "shape": (4, 4, 3), "typestr": "|u1", "data": (1, False), "version": 3, "strides": (3, 12, 1)
+        }  # fmt: skip
+
+    with pytest.raises(InputError, match="side by side"):
+        device_frame(Source())
+    with pytest.raises(InputError, match="not in CUDA memory"):
+        device_frame(np.zeros((4, 4, 3), np.uint8))
+
+
+@pytest.mark.parametrize("scale", [0.3, 0.9, 2.0, 4.5])
+def test_the_kernel_crops_as_opencv_does(astronaut, scale):
+    """scale: frame pixels a crop pixel. Within a level on average of 255; a coarser crop is averaged a little
+    differently."""
+    size, height = 64, 64 * scale / 1.9
+    x, y = 225.0, 130.0
+    box = (x - 0.4 * height, y - height / 2, x + 0.4 * height, y + height / 2)
+    device = simulated_gpu.Device()
+    with device.current():
+        stream = device.stream()
+        frame = OnGpu(device, astronaut)
+        crops = device.empty((gpu.FRAME.itemsize + 24,), np.uint8)
+        head = device.at(crops.pointer, crops.shape, np.uint8)
+        head[: gpu.FRAME.itemsize].view(gpu.FRAME)[0] = (frame.memory.pointer, 0, 512, 512, 512 * 3, 3, 0)
+        inverse = np.linalg.inv(np.vstack([crop_matrix(box, 1), [0, 0, 1]]))[:2]
+        head[gpu.FRAME.itemsize :].view(np.float32)[:] = inverse.reshape(-1)
+        out = device.empty((1, size, size, 3), np.uint8)
+        stream.launch(device.kernel(gpu.KERNEL, "crop"), (4, 4, 1), (16, 16, 1), crops, out, size, size)
+        stream.synchronize()
+        found = device.download(out)[0].astype(int)
+    wanted = warp(astronaut, crop_matrix(box, size), size).astype(int)
+    differences = np.abs(found - wanted)
+    assert differences.mean() < (1.0 if scale <= 2 else 3.0), differences.mean()
+
+
+@pytest.mark.parametrize("sm", [80, 87, 90, 120])
+def test_the_kernel_compiles_for(tmp_path, sm):
+    compiler = shutil.which("nvcc")
+    if compiler is None:
+        pytest.skip("nvcc is needed")
+    command = [
+        compiler,
+        "-cubin",
+        "-arch",
+        f"sm_{sm}",
+        "-Werror",
+        "all-warnings",
+        "-o",
+        str(tmp_path / "k"),
+        gpu.KERNEL,
+    ]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+# what goes wrong
+
+
+def refused(call, error: type, *parts: str) -> None:
+    with pytest.raises(error) as caught:
+        call()
+    assert "\n" not in str(caught.value)
+    for part in parts:
+        assert part in str(caught.value)
+
+
+def changed(plans, folder, change) -> object:
+    shutil.copytree(plans, folder)
+    manifest = json.loads((plans / MANIFEST).read_text())
+    change(manifest)
+    (folder / MANIFEST).write_text(json.dumps(sealed(manifest)))
+    return folder
+
+
+def test_another_version_of_the_library(load):
+    refused(lambda: load(version="1.6.0"), BundleError, "tensorrt-rtx 1.7.1", "1.6.0", "--target tensorrt-rtx --sm 89")
+
+
+def test_another_gpu(load, plans, tmp_path):
+    def other(manifest):
+        manifest["device"]["compute_capabilities"] = [86, 120]
+
+    bundle = changed(plans, tmp_path / "bundle", other)
+    refused(
+        lambda: load(bundle=bundle), BundleError, "built for SM 86, 120", "Simulated GPU (SM 89)", "faceinsight build"
+    )
+
+    def orin(manifest):
+        manifest["device"] |= {"gpu": {"name": "Orin", "sm": 87}, "compute_capabilities": "any"}
+
+    bundle = changed(plans, tmp_path / "orin", orin)
+    refused(lambda: load(bundle=bundle), BundleError, "built for Orin (SM 87)", "Simulated GPU (SM 89)")
+
+
+def test_a_plan_that_the_library_refuses(load, monkeypatch):
+    init = simulated_gpu.TensorRT.__init__
+
+    def foreign(self, *arguments):
+        init(self, *arguments)
+        self.foreign = True
+
+    monkeypatch.setattr(simulated_gpu.TensorRT, "__init__", foreign)
+    refused(load, BundleError, "refuses the plan of refiner", "another platform", "faceinsight build")
+
+
+def test_a_missing_library(plans, monkeypatch):
+    monkeypatch.setattr(cuda, "Device", lambda ordinal: simulated_gpu.Device())
+    monkeypatch.setitem(tensorrt.MODULES, "tensorrt-rtx", "no_such_module")
+    refused(lambda: FaceInsight.load(plans, "cuda:0"), InputError, "no_such_module", "tensorrt-rtx")
+
+
+def test_without_pycuda(plans, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pycuda", None)
+    refused(lambda: FaceInsight.load(plans, "cuda:0"), InputError, "needs pycuda", "faceinsight[gpu]", "device cpu")
+
+
+def test_tensorrt_has_another_interface_than_tensorrt_rtx(load, plans, tmp_path, astronaut):
+    """Its runtime config knows no kernels that are compiled here."""
+
+    def other(manifest):
+        manifest |= {"target": "tensorrt", "engine": {"kind": "tensorrt", "version": "10.16.2"}}
+        manifest["device"] |= {"gpu": {"name": "Simulated GPU", "sm": 89}}
+
+    model = load(bundle=changed(plans, tmp_path / "bundle", other), version="10.16.2", rtx=False)
+    assert model.ask(model.perceive(astronaut, BOX), QUESTIONS[0]).text.startswith("Yes")
+
+
+@pytest.mark.parametrize("how", ["the library says so", "the capture fails"])
+def test_what_cannot_be_captured_is_enqueued(load, astronaut, monkeypatch, how):
+    wanted = load().perceive(astronaut, BOX)
+    if how == "the capture fails":
+        monkeypatch.setattr(simulated_gpu.Graph, "close", broken)
+    init = simulated_gpu.TensorRT.__init__
+
+    def uncapturable(self, *arguments):
+        init(self, *arguments)
+        self.uncapturable = {"language", "features"} if how == "the library says so" else set()
+
+    monkeypatch.setattr(simulated_gpu.TensorRT, "__init__", uncapturable)
+    model = load()
+    face = model.perceive(astronaut, BOX)
+    assert np.array_equal(face.visual_tokens.numpy(), wanted.visual_tokens.numpy())
+    assert model.ask(face, QUESTIONS[0]).text.startswith("Yes")
+    steps = done(load.device)
+    assert "features" in steps and "language" in steps
+    assert steps.count("graph") > 0 if how == "the library says so" else "graph" not in steps
+
+
+def broken(graph) -> None:
+    raise FaceInsightError("operation not permitted when stream is capturing")
+
+
+@pytest.mark.parametrize("device", ["cuda", "cuda:1", "gpu", "cuda:x", "cuda:"])
+def test_devices(device):
+    error = BundleError if device in ("cuda", "cuda:1") else InputError
+    refused(lambda: FaceInsight.load(device=device), error, f"device {device!r}")
+
+
+def test_out_of_memory_while_running(load, astronaut):
+    """A larger frame does not fit; what fitted before still does."""
+    model = load()
+    wanted = model.ask(model.perceive(astronaut, BOX), QUESTIONS[0]).text
+    load.device.capacity = load.device.used + 1000
+    large = np.zeros((3000, 3000, 3), np.uint8)
+    refused(lambda: model.perceive(large, BOX), OutOfMemoryError, "out of memory")
+    load.device.capacity = 1 << 32
+    assert model.ask(model.perceive(astronaut, BOX), QUESTIONS[0]).text == wanted
+
+
+@pytest.mark.parametrize("stage", ["placement", "parse_map", "features", "probabilities+visual_tokens", "language"])
+def test_after_a_failed_call_the_next_one_is_answered(load, astronaut, stage):
+    model = load()
+    face = model.perceive(astronaut, BOX)
+    wanted = model.ask(face, QUESTIONS[0]).text
+    model._perception._graphs, model._perception._capture = {}, False
+    model._decoder.engine._capture = False
+    load.library.failing.add(stage)
+    call = (lambda: model.ask(face, QUESTIONS[1])) if stage == "language" else (lambda: model.perceive(astronaut, BOX))
+    refused(call, FaceInsightError, "failed: an illegal something")
+    assert model.ask(face, QUESTIONS[0]).text == wanted
+    assert model.perceive(astronaut, BOX).labels == face.labels
+
+
+def test_no_face(load):
+    model = load()
+    with pytest.raises(NoFaceError, match="256x128"):
+        model.perceive(OnGpu(load.device, np.zeros((128, 256, 3), np.uint8)))
+
+
+def test_a_device_array_is_read_by_others(load):
+    device = simulated_gpu.Device()
+    with device.current():
+        array = device.empty((2, 3), np.float32)
+    interface = array.__cuda_array_interface__
+    assert (
+        interface["shape"] == (2, 3) and interface["typestr"] == "<f4" and interface["data"] == (array.pointer, False)
+    )
+    assert array.part(1).pointer == array.pointer + 12 and array.part(1).shape == (1, 3)
+    assert array.head(1).shape == (1, 3) and isinstance(array.head(1), DeviceArray)
+
+
+def test_a_device_frame_on_the_cpu(astronaut):
+    device = simulated_gpu.Device()
+    with pytest.raises(InputError, match="in CUDA memory"):
+        FaceInsight.load().perceive(OnGpu(device, astronaut))
+    assert isinstance(device_frame(OnGpu(device, astronaut)), DeviceFrame)
