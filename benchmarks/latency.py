@@ -1,8 +1,9 @@
-"""Latency of a bundle on this machine, per stage and end to end, beside the same model in PyTorch eager.
+"""Latency of a bundle on this machine, per stage and end to end, beside the same model in PyTorch.
 
 Perception and prefill are bound by arithmetic, decoding by the bytes of the weights: the limit beside a figure is what
-this CPU needs at least for the one or the other (limits.py). Everything is warmed up first; the runtime and its peer
-take turns, so that a noisy machine is noisy for both. The last line is one JSON document.
+this machine needs at least for the one or the other (limits.py). Everything is warmed up first; the runtime and its
+peers take turns, so that a noisy machine is noisy for all. On a GPU the stages' times come from CUDA events, all others
+from the clock. The last line is one JSON document.
 """
 
 from __future__ import annotations
@@ -12,15 +13,14 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from faceinsight.runtime.backend import cpu_count
 from faceinsight.runtime.bundle import NANO
-from faceinsight.runtime.errors import InputError
-from faceinsight.runtime.generate import READING_TOKENS, Sampling, Usage
+from faceinsight.runtime.generate import Sampling, Usage
 from faceinsight.runtime.pipeline import Face, FaceInsight
 from faceinsight.runtime.progress import ProgressBar
 
@@ -30,19 +30,30 @@ FIRST, SECOND = "is the person wearing eyeglasses?", "what colour is the hair?"
 DESCRIBE = "describe this face"
 WARM_UP = 5
 PERCENTILES = (50, 90, 99)
+PEERS = {"pytorch": "PyTorch", "compiled": "torch.compile"}
 
 
 def bench(
-    bundle: Path | None, model: Path | None, threads: int | None, rounds: int, peer: bool, device: str = "cpu"
+    bundle: Path | None = None,
+    model: Path | None = None,
+    threads: int | None = None,
+    rounds: int = 50,
+    peer: bool = True,
+    device: str = "cpu",
+    compiled: bool = False,
 ) -> dict:
-    """Prints tables and a last line of JSON; returns that document. peer: also time PyTorch eager, FP32, on the CPU; a
-    bundle on another device has none."""
+    """Prints tables and a last line of JSON; returns that document. peer: also time PyTorch eager; compiled: and
+    torch.compile, both on the same device."""
     threads = threads or cpu_count()
     runtime = FaceInsight.load(bundle, device, threads)
     frame, box = _frame(runtime)
     sides = {"runtime": lambda: measure_runtime(runtime, frame, box)}
-    if peer and device == "cpu":
-        sides["pytorch"] = _peer(model, threads, runtime, frame, box)
+    if peer or compiled:
+        from .pytorch_peer import PytorchPeer
+
+        for name in [name for name, wanted in (("pytorch", peer), ("compiled", compiled)) if wanted]:
+            one = PytorchPeer(model, runtime, threads, device, compiled=name == "compiled")
+            sides[name] = partial(one.measure, frame, box)
     samples: dict[str, list[dict[str, float]]] = {name: [] for name in sides}
     with ProgressBar("bench", rounds + WARM_UP) as advance:
         for turn in range(rounds + WARM_UP):
@@ -52,14 +63,14 @@ def bench(
                     samples[name].append(found)
             advance({})
     result = {
-        "device": _device() if device == "cpu" else device,
+        "device": _cpu_name() if device == "cpu" else f"{device} {_gpu_name(device)}",
         "threads": threads,
         "rounds": rounds,
         "frame": list(frame.shape),
         "engine": runtime.bundle.manifest["engine"],
         "stages": {k: v["precision"] for k, v in runtime.bundle.manifest["stages"].items()},
         **{name: _summary(found) for name, found in samples.items()},
-        "limits": _limits(runtime, frame, box, threads),
+        "limits": _limits(runtime, frame, box, threads, device),
         "process": process_figures(bundle, threads, device),
     }
     result["ratios"] = _ratios(result)
@@ -95,7 +106,7 @@ def _first_token(runtime: FaceInsight, face: Face, question: str) -> float:
     return usage.ttft_ms
 
 
-def _limits(runtime: FaceInsight, frame: np.ndarray, box, threads: int) -> dict[str, float]:
+def _limits(runtime: FaceInsight, frame: np.ndarray, box, threads: int, device: str) -> dict[str, float]:
     """Least milliseconds of the figures above, where they can be known: see `of_this_machine`."""
     face, prompter = runtime.perceive(frame, box), runtime.bundle.prompter
     prefix = prompter.prefix(face.labels, face.visual_tokens.shape[1])
@@ -105,97 +116,13 @@ def _limits(runtime: FaceInsight, frame: np.ndarray, box, threads: int) -> dict[
         next(runtime._generate(face, question, Sampling(max_tokens=1), usage))
         tokens.append(len(prompter.question(question, 64)))
         steps.append(max(0, len(usage.reading) - 1))  # the first token comes with the prefill
-    limits = of_this_machine(runtime.bundle, len(prefix) + tokens[0], tokens[1], threads)
+    limits = of_this_machine(runtime.bundle, len(prefix) + tokens[0], tokens[1], threads, device)
     for name, count in zip(("first_question_ms", "second_question_ms"), steps, strict=True):
         if name in limits:
             limits[name] += count * limits["token_ms"]
     if "perceive_ms" in limits:
         limits["ttft_ms"] = limits["perceive_ms"] + limits["first_question_ms"]
     return {name: round(value, 3) for name, value in limits.items()}
-
-
-def _peer(model: Path | None, threads: int, runtime: FaceInsight, frame, box) -> Callable[[], dict[str, float]]:
-    """The same chain in PyTorch eager, FP32, from the same box, with a Hugging Face KV cache."""
-    import torch
-
-    from faceinsight.build_engines.build import model_directory, model_hash
-    from faceinsight.models.faceinsight import FaceInsightModel
-    from faceinsight.runtime.image import crop_matrix, refined_box, warp
-    from faceinsight.runtime.prompt import Prompter
-
-    torch.set_num_threads(threads)
-    directory = model_directory(model)
-    if model_hash(directory) != runtime.bundle.manifest.get("model_hash"):
-        raise InputError(
-            f"the bundle was not built from {directory}; give its --model, or leave the peer out: --no-peer"
-        )
-    network = FaceInsightModel.from_pretrained(directory)
-    prompter = Prompter(network.tokenizer_json, network.config.prompt, network.language.vocab_size)
-    sizes = runtime.bundle.manifest["sizes"]
-
-    def crop(box, stage: str) -> torch.Tensor:
-        return torch.from_numpy(warp(frame, crop_matrix(box, sizes[stage]), sizes[stage])[None])
-
-    @torch.no_grad()
-    def measure() -> dict[str, float]:
-        figures: dict[str, float] = {}
-        clock = [time.perf_counter()]
-
-        def lap(name: str) -> None:
-            now = time.perf_counter()
-            figures[name] = (now - clock[0]) * 1e3
-            clock[0] = now
-
-        start = clock[0]
-        placement = network.refiner(crop(box, "refiner"))[0].numpy()
-        refined = refined_box(box, placement)
-        lap("refiner_ms")
-        parser_pixels, vision_pixels = crop(refined, "parser"), crop(refined, "vision")
-        lap("crop_ms")
-        parse_map = network.parser(parser_pixels)
-        lap("parser_ms")
-        features = network.vision(vision_pixels)
-        lap("vision_ms")
-        tokens, _ = network.fusion(features, parse_map)
-        lap("fusion_ms")
-        figures["perceive_ms"] = (time.perf_counter() - start) * 1e3
-        # complete labels, so that both sides read a prompt of the same length
-        prefix = prompter.prefix(_LABELS, tokens.shape[1])
-        question = prompter.question(FIRST, 64)
-        out = _forward(network, [*prefix, *question], tokens, None)
-        cache, token, hidden = out.past_key_values, int(out.logits[0, -1].argmax()), 0
-        # what is written before the answer is not shown; the runtime has to wait for it, too
-        while prompter.answer_id is not None and token != prompter.answer_id and hidden < READING_TOKENS:
-            out, hidden = _forward(network, [token], tokens, cache), hidden + 1
-            token = int(out.logits[0, -1].argmax())
-        if prompter.answer_id is not None:
-            token = int(_forward(network, [token], tokens, cache).logits[0, -1].argmax())
-        lap("first_question_ms")
-        figures["ttft_ms"] = (time.perf_counter() - start) * 1e3
-        begun = time.perf_counter()
-        for _ in range(20):
-            out = _forward(network, [token], tokens, cache)
-            token = int(out.logits[0, -1].argmax())
-        figures["token_ms"] = (time.perf_counter() - begun) * 1e3 / 20
-        return figures
-
-    return measure
-
-
-_LABELS = {"Gender": "female", "Age": "35-49", "Hair_Color": "brown"} | {
-    name: False
-    for name in (
-        "Eyeglasses", "Smiling", "Teeth_Visible", "Mustache", "Beard", "Bald",
-        "Receding_Hairline", "Long_Hair", "Wearing_Hat", "Wearing_Necktie",
-    )
-}  # fmt: skip
-
-
-def _forward(network, ids, tokens, cache):
-    import torch
-
-    embeds = network.language.embed(torch.tensor([ids]), tokens)
-    return network.language.backbone(inputs_embeds=embeds, past_key_values=cache, use_cache=True, logits_to_keep=1)
 
 
 def _frame(runtime: FaceInsight):
@@ -250,13 +177,13 @@ def _summary(samples: list[dict[str, float]]) -> dict[str, dict[str, float]]:
 def _ratios(result: dict) -> dict[str, float]:
     own = result["runtime"]
     ratios = {"first_over_second_question": own["ttft_ms"]["p50"] / own["second_question_ms"]["p50"]}
-    if "pytorch" in result:
-        shared = [name for name in result["pytorch"] if name in own]
-        ratios |= {f"pytorch_over_runtime_{name}": result["pytorch"][name]["p50"] / own[name]["p50"] for name in shared}
+    for peer in PEERS:
+        shared = [name for name in result.get(peer, {}) if name in own]
+        ratios |= {f"{peer}_over_runtime_{name}": result[peer][name]["p50"] / own[name]["p50"] for name in shared}
     return {name: round(value, 2) for name, value in ratios.items()}
 
 
-def _device() -> str:
+def _cpu_name() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
@@ -264,20 +191,32 @@ def _device() -> str:
         return platform.processor() or platform.machine()
 
 
+def _gpu_name(device: str) -> str:
+    """Its name where pycuda or PyTorch know it."""
+    from .limits import gpu_name
+
+    return gpu_name(device)
+
+
 def _print(result: dict) -> None:
     from rich.console import Console
     from rich.table import Table
 
     console = Console(width=None if sys.stdout.isatty() else 120)
-    columns = ("", "p50", "p90", "p99", "limit", "PyTorch p50", "ratio")
-    table = Table(*columns, title=f"{result['device']}, {result['threads']} threads")
-    peer, limits = result.get("pytorch", {}), result["limits"]
+    peers, limits = [peer for peer in PEERS if peer in result], result["limits"]
+    columns = [column for peer in peers for column in (f"{PEERS[peer]} p50", "ratio")]
+    table = Table("", "p50", "p90", "p99", "limit", *columns, title=f"{result['device']}, {result['threads']} threads")
     for name, figures in result["runtime"].items():
-        other = peer.get(name, {}).get("p50")
-        ratio = result["ratios"].get(f"pytorch_over_runtime_{name}")
         cells = [f"{figures[f'p{p}']:.2f}" for p in PERCENTILES]
-        cells += ["" if value is None else f"{value:.2f}" for value in (limits.get(name), other)]
-        table.add_row(name, *cells, "" if ratio is None else f"{ratio:.1f}x")
+        cells.append(f"{limits[name]:.2f}" if name in limits else "")
+        for peer in peers:
+            found = result[peer].get(name)
+            cells += (
+                [f"{found['p50']:.2f}", f"{result['ratios'][f'{peer}_over_runtime_{name}']:.1f}x"]
+                if found
+                else ["", ""]
+            )
+        table.add_row(name, *cells)
     console.print(table)
     tokens = 1e3 / result["runtime"]["token_ms"]["p50"]
     process = result["process"]

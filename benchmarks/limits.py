@@ -1,8 +1,7 @@
-"""The roofline: the least time that work can take on a device, and what this machine's CPU can do."""
+"""The roofline: the least time that work can take on a device, and what this machine's CPU or GPU can do."""
 
 from __future__ import annotations
 
-import importlib.util
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from faceinsight.runtime.bundle import Bundle
+from faceinsight.runtime.errors import InputError
 
 if TYPE_CHECKING:  # a runtime without the build's packages has no limits, but still a benchmark
     import onnx
@@ -60,51 +60,97 @@ def time_ms(work: Work, device: Device, shares: Shares = Shares()) -> float:
 
 
 def of_graph(graph: onnx.ModelProto, sizes: dict[str, int]) -> Work:
-    from faceinsight.build_engines.work import HEAVY, work
+    from faceinsight.build_engines.work import work
 
-    found = work(graph, sizes)
-    integer = found["integer_operations"]
+    return _work(work(graph, sizes))
+
+
+def _work(found: dict[str, int]) -> Work:
+    """found: what build_engines/work.py returns."""
     moved = sum(found[name] for name in ("weight_bytes", "activation_bytes", "cache_bytes"))
-    kernels = sum(node.op_type in HEAVY for node in graph.graph.node)
-    return Work(found["operations"] - integer, integer, moved, kernels)
+    return Work(found["operations"] - found["integer_operations"], found["integer_operations"], moved, found["kernels"])
 
 
 def of_bundle(bundle: Bundle, prompt: int, question: int) -> dict[str, Work]:
-    """Stage -> its work for one face; of the language model "prefill" (`prompt` tokens), "question" (so many, behind a
-    prefix that is known) and "token". Empty for a bundle of plans, which do not tell, and without the package onnx."""
-    if bundle.manifest["engine"]["kind"] != "onnxruntime" or importlib.util.find_spec("onnx") is None:
+    """Stage -> its work for one face, as the manifest tells it; of the language model "prefill" (`prompt` tokens),
+    "question" (so many, behind a prefix that is known) and "token". Empty for a bundle that was built before manifests
+    told it."""
+    stages = bundle.manifest["stages"]
+    if not all("work" in entry for entry in stages.values()):
         return {}
-    import onnx
-
-    graphs = {stage: onnx.load_model_from_string(content) for stage, content in bundle.files.items()
-              if stage in bundle.manifest["stages"]}  # fmt: skip
-    language = graphs.pop("language")
-    visual = bundle.manifest["stages"]["fusion"]["outputs"]["visual_tokens"]["shape"][1]
-    works = {stage: of_graph(graph, {"batch": 1}) for stage, graph in graphs.items()}
+    works = {stage: _work(entry["work"]) for stage, entry in stages.items() if stage != "language"}
+    known = {int(name.split("_")[1]): _work(found) for name, found in stages["language"]["work"].items()}
+    (few, less), (many, more) = sorted(known.items())
     for name, tokens in (("prefill", prompt), ("question", question), ("token", 1)):
-        works[name] = of_graph(language, {"batch": 1, "tokens": tokens, "visual": visual})
+        share = (tokens - few) / (many - few)
+        figures = {f: round(getattr(less, f) + share * (getattr(more, f) - getattr(less, f))) for f in _LINEAR}
+        works[name] = replace(less, **figures)
     return works
 
 
-def of_this_machine(bundle: Bundle, prompt: int, question: int, threads: int) -> dict[str, float]:
-    """Milliseconds that the figures of `latency.measure_runtime` cannot fall below on this CPU: {"parser_ms": ...}, of
-    the questions only until the first token that the model writes. Empty where `of_bundle` is, and on a GPU."""
-    works = of_bundle(bundle, prompt, question) if bundle.target == "cpu" else {}
+_LINEAR = ("half", "integer", "bytes")
+
+
+def of_this_machine(bundle: Bundle, prompt: int, question: int, threads: int, device: str = "cpu") -> dict[str, float]:
+    """Milliseconds that the figures of `latency.measure_runtime` cannot fall below on this device: {"parser_ms": ...},
+    of the questions only until the first token that the model writes. Empty where `of_bundle` is."""
+    works = of_bundle(bundle, prompt, question)
     if not works:
         return {}
-    shared = max(1, threads // 2)  # parser and vision encoder run side by side
-    counts = {"refiner": 1, "parser": shared, "vision": shared}
-    size = sum(entry["bytes"] for entry in bundle.manifest["stages"].values())
-    devices = {count: this_cpu(count, size) for count in {1, shared, threads}}
-    limits = {
-        stage: time_ms(on_cpu(work, stage, bundle), devices[counts.get(stage, threads)])
-        for stage, work in works.items()
-    }
+    if device == "cpu":
+        shared = max(1, threads // 2)  # parser and vision encoder run side by side
+        counts = {"refiner": 1, "parser": shared, "vision": shared}
+        size = sum(entry["bytes"] for entry in bundle.manifest["stages"].values())
+        devices = {count: this_cpu(count, size) for count in {1, shared, threads}}
+        limits = {
+            stage: time_ms(on_cpu(work, stage, bundle), devices[counts.get(stage, threads)])
+            for stage, work in works.items()
+        }
+    else:
+        gpu = this_gpu(device)
+        limits = {stage: time_ms(work, gpu) for stage, work in works.items()}
     encoders = limits["parser"], limits["vision"]
     perceive = limits["refiner"] + limits["fusion"] + (max(encoders) if threads > 1 else sum(encoders))
     found = {f"{stage}_ms": limits[stage] for stage in ("refiner", "parser", "vision", "fusion", "token")}
     found |= {"first_question_ms": limits["prefill"], "second_question_ms": limits["question"]}
     return found | {"perceive_ms": perceive}
+
+
+def gpu_name(device: str) -> str:
+    """device: "cuda:0". Empty where PyTorch does not see it."""
+    import torch
+
+    return torch.cuda.get_device_name(device) if torch.cuda.is_available() else ""
+
+
+def this_gpu(device: str) -> Device:
+    """Measured by PyTorch: copying 256 MiB, and multiplying 4096 x 4096 matrices in float16 and in INT8. Raises
+    InputError where PyTorch does not see it."""
+    import torch
+
+    if not torch.cuda.is_available():
+        raise InputError(f"PyTorch {torch.__version__} sees no GPU; the limits of {device} cannot be measured")
+    side = 4096
+    source = torch.ones(1 << 28, dtype=torch.uint8, device=device)
+    target = torch.empty_like(source)
+    half = torch.ones(side, side, dtype=torch.float16, device=device)
+    whole = torch.ones(side, side, dtype=torch.int8, device=device)
+
+    def seconds(call: Callable[[], object]) -> float:
+        def done() -> None:
+            call()
+            torch.cuda.synchronize(device)
+
+        return best(done)
+
+    return Device(
+        gpu_name(device),
+        2 * source.nbytes / seconds(lambda: target.copy_(source)) / 1e9,
+        2 * side**3 / seconds(lambda: half @ half) / 1e12,
+        2 * side**3 / seconds(lambda: torch._int_mm(whole, whole)) / 1e12,
+        "measured: copying, and PyTorch's matrix multiplication",
+        discrete=True,
+    )
 
 
 def on_cpu(work: Work, stage: str, bundle: Bundle) -> Work:

@@ -111,6 +111,8 @@ def predict(stages: dict[str, Work], device: str, shares: Shares) -> dict[str, f
 
 def on_this_cpu(bundle: Bundle) -> dict[str, dict[str, float]]:
     """Stage -> {"limit_ms", "measured_ms"} with one thread, alone on zeros; fastest of what 0.4 seconds allow."""
+    if bundle.target != "cpu":
+        return {}
     stages = bundle.manifest["stages"]
     prompt = stages["fusion"]["outputs"]["visual_tokens"]["shape"][1] + TEXT_TOKENS
     device = this_cpu(1, sum(entry["bytes"] for entry in stages.values()))
@@ -146,10 +148,11 @@ _DTYPES = {"uint8": np.uint8, "float": np.float32}
 
 def roofline(bundle: Bundle, shapes: Sequence[str] = SHAPES) -> dict:
     """Returns {"shares", "points": each with "predicted_ms" and "ratio", "tested": of those that nothing is fitted on,
-    "cpu": see `on_this_cpu`, "predictions": {shape: {device: see `predict`}}}. Raises InputError for a bundle of plans,
-    whose work cannot be read."""
+    "cpu": see `on_this_cpu`, empty for a bundle of another target,
+    "predictions": {shape: {device: see `predict`}}}. Raises InputError for a bundle whose manifest does not tell its
+    work."""
     if not of_bundle(bundle, 1, 1):
-        raise InputError(f"{bundle.directory} holds compiled engines; give the bundle of the same model for the CPU")
+        raise InputError(f"the manifest of {bundle.directory} does not tell its work; rebuild the bundle")
     shares = fit(POINTS)
     points = []
     for point in POINTS:

@@ -383,17 +383,16 @@ def bench(
     ] = None,
     threads: Threads = None,
     rounds: Annotated[int, typer.Option(min=3, help="Timed repetitions.")] = 50,
-    peer: Annotated[
-        bool, typer.Option(help="Time the same model in PyTorch eager in the same run, on the CPU only.")
-    ] = True,
+    peer: Annotated[bool, typer.Option(help="Time the same model in PyTorch eager in the same run.")] = True,
+    compiled: Annotated[bool, typer.Option("--compile", help="And through torch.compile.")] = False,
     device: Device = "cpu",
 ) -> None:
-    """Latency per stage and end to end, against PyTorch eager and the machine's limit; the last line is JSON."""
-    if peer and device == "cpu":
+    """Latency per stage and end to end, against PyTorch and the machine's limit; the last line is JSON."""
+    if peer or compiled or device != "cpu":
         _needs("build", "torch", "transformers", instead="leave the peer out with --no-peer")
     from faceinsight.benchmarks.latency import bench as run
 
-    run(bundle, model, threads, rounds, peer, device)
+    run(bundle, model, threads, rounds, peer, device, compiled)
 
 
 def _figure(value: float | None) -> str:

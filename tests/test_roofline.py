@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 import json
 
+import onnx
 import pytest
 import torch
 
 from faceinsight.benchmarks import roofline
 from faceinsight.benchmarks.devices import DEVICES, POINTS
-from faceinsight.benchmarks.limits import Device, Shares, Work, of_bundle, of_this_machine, time_ms
+from faceinsight.benchmarks.limits import Device, Shares, Work, of_bundle, of_graph, of_this_machine, time_ms
 from faceinsight.benchmarks.shapes import QWEN3_06, QWEN25_05, QWEN35_08, SIGLIP_B, Decoder, Encoder, counted
 from faceinsight.build_engines.language import language_graph
 from faceinsight.build_engines.work import work
@@ -102,15 +103,24 @@ def test_the_report(capsys):
     assert found["tested"]["points"] == sum(point.fits is None for point in POINTS)
 
 
-def test_a_bundle_of_plans_has_no_limit(tmp_path):
+def test_every_bundle_tells_its_limits():
     bundle = read_bundle(NANO)
     assert set(of_this_machine(bundle, 100, 10, 2)) == {
         "refiner_ms", "parser_ms", "vision_ms", "fusion_ms", "token_ms", "perceive_ms", "first_question_ms",
         "second_question_ms",
     }  # fmt: skip
-    plans = dataclasses.replace(
-        bundle, manifest=bundle.manifest | {"target": "tensorrt", "engine": {"kind": "tensorrt", "version": "10.16"}}
-    )
-    assert of_bundle(plans, 100, 10) == {} == of_this_machine(plans, 100, 10, 2)
-    with pytest.raises(roofline.InputError, match="compiled engines"):
-        roofline.roofline(plans)
+    works = of_bundle(bundle, 100, 10)
+    graph = onnx.load_model_from_string(bundle.files["language"])
+    for name, tokens in (("prefill", 100), ("question", 10), ("token", 1)):
+        assert works[name] == of_graph(graph, {"batch": 1, "tokens": tokens, "visual": 50}), name
+
+
+def test_a_bundle_of_an_older_build_has_no_limits():
+    bundle = read_bundle(NANO)
+    stages = {
+        stage: {k: v for k, v in entry.items() if k != "work"} for stage, entry in bundle.manifest["stages"].items()
+    }
+    older = dataclasses.replace(bundle, manifest=bundle.manifest | {"stages": stages})
+    assert of_bundle(older, 100, 10) == {} == of_this_machine(older, 100, 10, 2)
+    with pytest.raises(roofline.InputError, match="does not tell its work; rebuild"):
+        roofline.roofline(older)

@@ -44,6 +44,7 @@ def test_a_convolution_by_hand():
         "weight_bytes": 4 * (8 * 3 * 3 * 3 + 8),
         "activation_bytes": 2 * moved,  # by the operator, and as the graph's own input and output
         "cache_bytes": 0,
+        "kernels": 1,
     }
 
 

@@ -1,0 +1,116 @@
+"""The runtime's chain in PyTorch, as a peer to be timed: the same frame, box, crops, prompt and number of steps, with a
+Hugging Face KV cache."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from faceinsight.build_engines.build import model_directory, model_hash
+from faceinsight.models.faceinsight import FaceInsightModel
+from faceinsight.runtime.errors import InputError
+from faceinsight.runtime.generate import READING_TOKENS
+from faceinsight.runtime.image import crop_matrix, refined_box, warp
+from faceinsight.runtime.pipeline import FaceInsight
+from faceinsight.runtime.prompt import Prompter
+
+QUESTION = "is the person wearing eyeglasses?"
+STEPS = 20
+"""Tokens over which the time of one is averaged."""
+# complete labels, so that both sides read a prompt of the same length
+_LABELS = {"Gender": "female", "Age": "35-49", "Hair_Color": "brown"} | {
+    name: False
+    for name in (
+        "Eyeglasses", "Smiling", "Teeth_Visible", "Mustache", "Beard", "Bald",
+        "Receding_Hairline", "Long_Hair", "Wearing_Hat", "Wearing_Necktie",
+    )
+}  # fmt: skip
+
+
+class PytorchPeer:
+    """FP32 on a CPU; on a GPU under autocast to float16. compiled: every stage through torch.compile."""
+
+    def __init__(self, model: Path | None, runtime: FaceInsight, threads: int, device: str, compiled: bool = False):
+        """model: the model directory that the runtime's bundle was built from, the bundled nano if None. Raises
+        InputError for another one, or a GPU that PyTorch does not see."""
+        directory = model_directory(model)
+        if model_hash(directory) != runtime.bundle.manifest.get("model_hash"):
+            raise InputError(
+                f"the bundle was not built from {directory}; give its --model, or leave the peer out: --no-peer"
+            )
+        self._cuda = device != "cpu"
+        if self._cuda and not torch.cuda.is_available():
+            raise InputError(f"PyTorch {torch.__version__} sees no GPU here; leave the peer out: --no-peer")
+        torch.set_num_threads(threads)
+        self._device = torch.device(device)
+        self._network = FaceInsightModel.from_pretrained(directory).to(self._device)
+        self._sizes = runtime.bundle.manifest["sizes"]
+        self._prompter = Prompter(
+            self._network.tokenizer_json, self._network.config.prompt, self._network.language.vocab_size
+        )
+        self._stages = {name: getattr(self._network, name) for name in ("refiner", "parser", "vision", "fusion")}
+        self._stages["language"] = self._network.language.backbone
+        if compiled:
+            self._stages = {name: torch.compile(stage) for name, stage in self._stages.items()}
+
+    def measure(self, frame: np.ndarray, box) -> dict[str, float]:
+        """One frame, under the names of `latency.measure_runtime`."""
+        with torch.no_grad(), torch.autocast("cuda", torch.float16, enabled=self._cuda):
+            return self._measured(frame, box)
+
+    def _measured(self, frame: np.ndarray, box) -> dict[str, float]:
+        figures: dict[str, float] = {}
+        start = clock = self._now()
+
+        def lap(name: str) -> None:
+            nonlocal clock
+            now = self._now()
+            figures[name], clock = (now - clock) * 1e3, now
+
+        placement = self._stages["refiner"](self._crop(frame, box, "refiner"))[0].float().cpu().numpy()
+        refined = refined_box(box, placement)
+        lap("refiner_ms")
+        pixels = {stage: self._crop(frame, refined, stage) for stage in ("parser", "vision")}
+        lap("crop_ms")
+        parse_map = self._stages["parser"](pixels["parser"])
+        lap("parser_ms")
+        features = self._stages["vision"](pixels["vision"])
+        lap("vision_ms")
+        tokens, _ = self._stages["fusion"](features, parse_map)
+        lap("fusion_ms")
+        figures["perceive_ms"] = (clock - start) * 1e3
+        token, cache = self._first_token(tokens)
+        lap("first_question_ms")
+        figures["ttft_ms"] = (clock - start) * 1e3
+        for _ in range(STEPS):
+            token = self._step([token], tokens, cache)[0]
+        figures["token_ms"] = (self._now() - clock) * 1e3 / STEPS
+        return figures
+
+    def _first_token(self, tokens: torch.Tensor):
+        prefix = self._prompter.prefix(_LABELS, tokens.shape[1])
+        token, cache = self._step([*prefix, *self._prompter.question(QUESTION, 64)], tokens, None)
+        answer_id, hidden = self._prompter.answer_id, 0
+        # what is written before the answer is not shown; the runtime has to wait for it, too
+        while answer_id is not None and token != answer_id and hidden < READING_TOKENS:
+            token, hidden = self._step([token], tokens, cache)[0], hidden + 1
+        return (token if answer_id is None else self._step([token], tokens, cache)[0]), cache
+
+    def _step(self, ids: list[int], tokens: torch.Tensor, cache):
+        """The next token's id and the cache."""
+        embeds = self._network.language.embed(torch.tensor([ids], device=self._device), tokens)
+        out = self._stages["language"](inputs_embeds=embeds, past_key_values=cache, use_cache=True, logits_to_keep=1)
+        return int(out.logits[0, -1].argmax()), out.past_key_values
+
+    def _crop(self, frame: np.ndarray, box, stage: str) -> torch.Tensor:
+        side = self._sizes[stage]
+        return torch.from_numpy(warp(frame, crop_matrix(box, side), side)[None]).to(self._device)
+
+    def _now(self) -> float:
+        """Seconds, when all that was begun is done."""
+        if self._cuda:
+            torch.cuda.synchronize()
+        return time.perf_counter()
