@@ -12,6 +12,7 @@ from PIL import Image
 from faceinsight.benchmarks.ablation import VARIANTS, _learner, _train, ablate, markdown, score
 from faceinsight.benchmarks.accuracy import PARTS, PartsTally, evaluate
 from faceinsight.benchmarks.latency import bench
+from faceinsight.benchmarks.pytorch_peer import PytorchPeer
 from faceinsight.build_engines.build import model_directory
 from faceinsight.models.correlation import CorrelationConstraint
 from faceinsight.models.data.portraits import Portraits, targets
@@ -20,6 +21,7 @@ from faceinsight.models.faceinsight import FaceInsightModel
 from faceinsight.models.training.gallery import Gallery
 from faceinsight.models.training.stages import label_weights
 from faceinsight.models.training.trainer import Schedule
+from faceinsight.runtime.errors import InputError
 from faceinsight.runtime.labels import IGNORE, NAMES, PARSE_CLASSES
 
 
@@ -50,6 +52,22 @@ def test_last_line_is_one_document_with_units_in_its_names(output):
     assert all(limit > 0 for limit in found["limits"].values())
     assert set(found["process"]) == {"import_s", "load_s", "peak_mb"}
     assert found["device"] and found["threads"] == 1 and found["rounds"] == 3
+
+
+def test_torch_compile_is_a_peer_of_its_own(monkeypatch, capsys):
+    stages = []
+    monkeypatch.setattr(torch, "compile", lambda stage: stages.append(stage) or stage)
+    found = bench(None, None, 1, 3, peer=False, compiled=True)
+    assert len(stages) == 5 and "pytorch" not in found
+    assert found["ratios"]["compiled_over_runtime_ttft_ms"] > 0
+    assert "torch.compile p50" in capsys.readouterr().out
+
+
+def test_a_peer_on_a_gpu_that_is_not_there(model):
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    with pytest.raises(InputError, match="sees no GPU here; leave the peer out: --no-peer"):
+        PytorchPeer(None, model, 1, "cuda:0")
 
 
 def test_a_person_reads_a_table(output):

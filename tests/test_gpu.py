@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from faceinsight import FaceInsight
+from faceinsight.benchmarks import latency, limits
 from faceinsight.build_engines.build import VISION_STAGES, model_directory
 from faceinsight.build_engines.half import for_tensorrt
 from faceinsight.build_engines.interface import interface
@@ -421,6 +422,21 @@ def test_the_kernel_compiles_for(tmp_path, sm):
     ]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_benchmark_on_a_gpu(load, plans, monkeypatch, capsys):
+    """Stages by events, the rest by the clock, limits of this GPU from the engines' own work."""
+    h200 = limits.Device("simulated", 4800, 989, 1979, "a data sheet")
+    monkeypatch.setattr(limits, "this_gpu", lambda device: h200)
+    monkeypatch.setattr(limits, "gpu_name", lambda device: "Simulated GPU")
+    process = {"import_s": 0.1, "load_s": 0.1, "peak_mb": 100.0}
+    monkeypatch.setattr(latency, "process_figures", lambda *arguments: process)
+    model = load()
+    monkeypatch.setattr(latency.FaceInsight, "load", lambda *arguments: model)
+    found = latency.bench(plans, rounds=3, peer=False, device="cuda:0")
+    assert found["device"] == "cuda:0 Simulated GPU" and found["runtime"]["parser_ms"]["p50"] == 0.25
+    assert 0 < found["limits"]["token_ms"] < found["runtime"]["token_ms"]["p50"]
+    assert json.loads(capsys.readouterr().out.strip().splitlines()[-1]) == found
 
 
 # what goes wrong
