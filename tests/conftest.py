@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import copy
+import hashlib
+
 import numpy as np
 import pytest
 
 from faceinsight import FaceInsight
+from faceinsight.build_engines import build
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -15,6 +19,32 @@ def cache_folder(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FACEINSIGHT_CACHE", str(folder))
         yield folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def exports_once():
+    """A stage with the same weights is exported once, however many builds there are: it takes seconds each time."""
+    export, known = build.stage_graph, {}
+
+    def once(model, stage):
+        digest = hashlib.sha256(f"{stage} {model.config.to_json()}".encode())
+        for name, value in model.state_dict().items():
+            digest.update(name.encode() + value.numpy().tobytes())
+        if (key := digest.digest()) not in known:
+            known[key] = export(model, stage)
+        return copy.deepcopy(known[key])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(build, "stage_graph", once)
+        yield
+
+
+@pytest.fixture(scope="session")
+def cuda_bundle(tmp_path_factory):
+    """nano for ONNX Runtime's CUDA provider."""
+    out = tmp_path_factory.mktemp("cuda") / "bundle"
+    build.build_bundle(None, out, "cuda")
+    return out
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ import onnx
 import pytest
 
 from faceinsight.build_engines import build, choice, stages, timing
-from faceinsight.build_engines.build import VISION_STAGES, build_bundle, model_directory
+from faceinsight.build_engines.build import build_bundle, model_directory
 from faceinsight.build_engines.choice import BUDGETS, choose, language_precisions, precisions
 from faceinsight.build_engines.errors import CompileError
 from faceinsight.build_engines.half import for_tensorrt
@@ -19,7 +19,6 @@ from faceinsight.build_engines.quantize import ends
 from faceinsight.build_engines.stages import INNER, Stages
 from faceinsight.build_engines.tensorrt import Engines, Plan
 from faceinsight.build_engines.verify import Reference
-from faceinsight.build_engines.vision import stage_graph
 from faceinsight.calibration.ranges import load_ranges, sites
 from faceinsight.models.faceinsight import FaceInsightModel
 from faceinsight.runtime import tensorrt as runtime
@@ -37,14 +36,14 @@ def candidate(error: float, p50: float | None = None) -> dict:
     ("int8", "fp32", "chosen", "why"),
     [
         (candidate(0.01, 1.0), candidate(0, 2.0), "int8", "errs by 0.01, less than its budget of 0.08, and takes 1 ms"),
-        (candidate(0.01, 2.0), candidate(0, 1.0), "fp32", "int8 takes 2 ms, fp32 1 ms"),
-        (candidate(0.01, 1.01), candidate(0, 1.0), "int8", "takes 1.01 ms, fp32 1 ms"),
+        (candidate(0.01, 2.0), candidate(0, 1.0), "fp32", "int8 does not pay: it takes 2 ms, fp32 1 ms"),
+        (candidate(0.01, 1.0), candidate(0, 1.01), "fp32", "int8 does not pay: it takes 1 ms, fp32 1.01 ms"),
         (candidate(0.2, 1.0), candidate(0, 2.0), "fp32", "int8 errs by 0.2, its budget is 0.08"),
         (candidate(0.01), candidate(0), "int8", "less than its budget of 0.08; not timed"),
         ({"refused": "no such kernel"}, candidate(0), "fp32", "int8 cannot be built: no such kernel"),
     ],
 )
-def test_int8_is_taken_where_it_is_close_enough_and_no_slower(int8, fp32, chosen, why):
+def test_int8_is_taken_where_it_is_close_enough_and_faster(int8, fp32, chosen, why):
     name, said = choose("vision", {"int8": int8, "fp32": fp32})
     assert name == chosen and why in said
 
@@ -87,7 +86,7 @@ def test_what_is_not_known_is_refused(target, asked, weights, message):
 def parts():
     """Model, float graphs, ranges and what PyTorch makes of four faces: all that `Stages` needs."""
     model = FaceInsightModel.from_pretrained(model_directory(None))
-    exported = {stage: stage_graph(model, stage) for stage in VISION_STAGES}
+    exported = build._exported(model)
     ranges, _ = load_ranges(model_directory(None) / "scales.json")
     return model, exported, ranges, Reference(model, build._rendered_crops(model.config, 4))
 
@@ -126,7 +125,7 @@ def test_where_int8_errs_too_much_its_ends_are_kept_in_float(parts, monkeypatch)
     exported = parts[1]
     maker = Stages(*parts, "cpu", None)
     monkeypatch.setattr(choice, "BUDGETS", BUDGETS | {"vision": 0.0})
-    monkeypatch.setattr(choice, "SLOWER", 100.0)
+    monkeypatch.setattr(choice, "GAIN", 0.0)
     found = maker.build("vision", precisions("cpu", "auto"))[0]["candidates"]
     whole, inner = (found[name]["error"]["value"] for name in ("int8", INNER))
     assert inner < whole
@@ -163,7 +162,7 @@ def test_where_the_engine_could_be_timed_the_faster_one_is_taken(parts, engines,
     times = iter([2.0, 1.0])
     monkeypatch.setattr(stages, "measure", lambda *_: {"p50": next(times), "p90": 3.0})
     entry, _ = Stages(*parts, "tensorrt-rtx", engines).build("refiner", precisions("tensorrt-rtx", "auto"))
-    assert entry["precision"] == "FP16" and entry["choice"] == "int8 takes 2 ms, fp16 1 ms"
+    assert entry["precision"] == "FP16" and entry["choice"] == "int8 does not pay: it takes 2 ms, fp16 1 ms"
 
 
 @pytest.fixture
@@ -224,9 +223,8 @@ def test_what_needs_half_is_refused_where_the_numbers_do_not_fit(parts, engines,
         maker.build("refiner", precisions(target, asked))
 
 
-def test_a_bundle_of_four_bit_weights_answers(tmp_path, parts, monkeypatch):
+def test_a_bundle_of_four_bit_weights_answers(tmp_path):
     """The whole way, with the language model's weights by themselves."""
-    monkeypatch.setattr(build, "_exported", lambda model: parts[1])
     build_bundle(None, tmp_path / "bundle", precision="auto", language_weights="int4")
     entries = read_bundle(tmp_path / "bundle").manifest["stages"]
     assert list(entries["language"]["candidates"]) == ["int4", "fp32"]

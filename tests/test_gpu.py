@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -17,12 +18,12 @@ import pytest
 
 from faceinsight import FaceInsight
 from faceinsight.benchmarks import latency, limits
-from faceinsight.build_engines.build import VISION_STAGES, model_directory
+from faceinsight.build_engines import build
+from faceinsight.build_engines.build import model_directory
 from faceinsight.build_engines.half import for_tensorrt
 from faceinsight.build_engines.interface import interface
 from faceinsight.build_engines.language import language_graph
 from faceinsight.build_engines.quantize import quantize_w8a8
-from faceinsight.build_engines.vision import stage_graph
 from faceinsight.calibration.ranges import load_ranges
 from faceinsight.models.data.synthetic import generate
 from faceinsight.models.faceinsight import FaceInsightModel
@@ -46,7 +47,8 @@ def plans(tmp_path_factory):
     """nano as if for TensorRT-RTX; its plans are the graphs that would be compiled."""
     model = FaceInsightModel.from_pretrained(model_directory(None))
     ranges, _ = load_ranges(model_directory(None) / "scales.json")
-    graphs = {s: for_tensorrt(quantize_w8a8(stage_graph(model, s), ranges[s], "tensorrt")) for s in VISION_STAGES}
+    exported = build._exported(model)
+    graphs = {s: for_tensorrt(quantize_w8a8(graph, ranges[s], "tensorrt")) for s, graph in exported.items()}
     graphs["language"] = language_graph(model.language, model.config.context, "int8", half=True)
     manifest, files = json.loads((NANO / MANIFEST).read_text()), {}
     manifest |= {"target": "tensorrt-rtx", "engine": {"kind": "tensorrt-rtx", "version": "1.7.1"}}
@@ -70,7 +72,7 @@ def load(plans, monkeypatch):
         load.device = simulated_gpu.Device(seed=seed)
         load.library = simulated_gpu.TensorRT(version, load.device, rtx)
         monkeypatch.setattr(cuda, "Device", lambda ordinal: load.device)
-        monkeypatch.setattr(tensorrt.importlib, "import_module", lambda name: load.library)
+        monkeypatch.setattr(tensorrt, "importlib", SimpleNamespace(import_module=lambda name: load.library))
         return FaceInsight.load(bundle, "cuda:0")
 
     load = loaded

@@ -10,7 +10,7 @@ import onnx
 import onnxruntime as ort
 import pytest
 
-from faceinsight.build_engines import large
+from faceinsight.build_engines import build, large
 from faceinsight.build_engines.build import VISION_STAGES, build_bundle, model_directory
 from faceinsight.build_engines.cache import fingerprint
 from faceinsight.build_engines.errors import CompileError
@@ -18,7 +18,6 @@ from faceinsight.build_engines.half import check_range, for_tensorrt, half_graph
 from faceinsight.build_engines.language import language_graph
 from faceinsight.build_engines.tensorrt import compile_engine
 from faceinsight.build_engines.verify import UnoptimisedEngine
-from faceinsight.build_engines.vision import stage_graph
 from faceinsight.models.faceinsight import FaceInsightModel
 from faceinsight.runtime.errors import InputError
 
@@ -30,7 +29,7 @@ def nano():
 
 @pytest.fixture(scope="module")
 def graphs(nano):
-    return {stage: stage_graph(nano, stage) for stage in ("refiner", "parser")}
+    return build._exported(nano)
 
 
 def pixels(graph: onnx.ModelProto, faces: int = 2) -> dict[str, np.ndarray]:
@@ -123,11 +122,9 @@ def test_tensorrt_parses_a_graph_over_two_gib(graphs, monkeypatch):
     assert plan.layers == small.layers and abs(len(plan.content) - len(small.content)) < 0.01 * len(small.content)
 
 
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory):
-    out = tmp_path_factory.mktemp("cuda") / "bundle"
-    build_bundle(None, out, "cuda")
-    return out
+@pytest.fixture
+def bundle(cuda_bundle):
+    return cuda_bundle
 
 
 def test_a_bundle_for_cuda_is_half_graphs(bundle):

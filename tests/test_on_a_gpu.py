@@ -24,8 +24,9 @@ def there(request, tmp_path_factory):
     """The bundle of each target, on the first GPU."""
     out = tmp_path_factory.mktemp(request.param) / "bundle"
     major, minor = torch.cuda.get_device_capability(0)
+    options = {"sm": (10 * major + minor,)} if request.param == "tensorrt-rtx" else {}
     try:
-        build_bundle(None, out, request.param, sm=[10 * major + minor] if request.param == "tensorrt-rtx" else [])
+        build_bundle(None, out, request.param, **options)
         return FaceInsight.load(out, "cuda:0")
     except FaceInsightError as error:
         pytest.skip(str(error))

@@ -6,7 +6,6 @@ import onnxruntime as ort
 import pytest
 
 from faceinsight import FaceInsight
-from faceinsight.build_engines.build import build_bundle
 from faceinsight.models.data.synthetic import generate
 from faceinsight.runtime import engine
 from faceinsight.runtime.errors import BundleError, InputError
@@ -14,11 +13,9 @@ from faceinsight.runtime.errors import BundleError, InputError
 QUESTIONS = ("Is he smiling?", "What colour is the hair?", "describe this face")
 
 
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory):
-    out = tmp_path_factory.mktemp("cuda") / "bundle"
-    build_bundle(None, out, "cuda")
-    return out
+@pytest.fixture
+def bundle(cuda_bundle):
+    return cuda_bundle
 
 
 @pytest.fixture

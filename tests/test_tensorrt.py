@@ -14,7 +14,7 @@ import torch
 from typer.testing import CliRunner
 
 from faceinsight import FaceInsight
-from faceinsight.build_engines import tensorrt
+from faceinsight.build_engines import build, tensorrt
 from faceinsight.build_engines.build import VISION_STAGES, build_bundle, model_directory
 from faceinsight.build_engines.errors import CompileError
 from faceinsight.build_engines.half import cast_first, for_tensorrt
@@ -22,7 +22,6 @@ from faceinsight.build_engines.language import language_graph
 from faceinsight.build_engines.quantize import quantize_w8a8
 from faceinsight.build_engines.tensorrt import Engines, compile_engine, language_profiles
 from faceinsight.build_engines.verify import UnoptimisedEngine
-from faceinsight.build_engines.vision import stage_graph
 from faceinsight.calibration.ranges import load_ranges
 from faceinsight.cli import app
 from faceinsight.models.data.augment import crop_pair, nominal_matrix
@@ -43,19 +42,10 @@ def nano():
 
 
 @pytest.fixture(scope="module")
-def exported(nano):
-    """Stage -> its float32 graph; what `build_bundle` exports is replaced by them."""
-    graphs = {stage: stage_graph(nano, stage) for stage in VISION_STAGES}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("faceinsight.build_engines.build._exported", lambda model: graphs)
-        yield graphs
-
-
-@pytest.fixture(scope="module")
-def graphs(exported):
+def graphs(nano):
     """Stage -> its graph with Q/DQ as TensorRT reads them."""
     ranges, _ = load_ranges(model_directory(None) / "scales.json")
-    return {stage: quantize_w8a8(graph, ranges[stage], "tensorrt") for stage, graph in exported.items()}
+    return {stage: quantize_w8a8(graph, ranges[stage], "tensorrt") for stage, graph in build._exported(nano).items()}
 
 
 @pytest.mark.parametrize("stage", VISION_STAGES)
@@ -97,7 +87,7 @@ def test_the_half_graph_computes_the_same(nano, graphs, stage):
 
 
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory, exported):
+def bundle(tmp_path_factory):
     out = tmp_path_factory.mktemp("rtx") / "bundle"
     assert build_bundle(None, out, "tensorrt-rtx", sm=(89,), max_faces=2, max_batch=3)["target"] == "tensorrt-rtx"
     return out
@@ -140,7 +130,7 @@ def test_versions_without_attention_layers_get_primitive_ones(monkeypatch, versi
     assert Engines("tensorrt").device["compute_capabilities"] == [87]
 
 
-def test_a_bundle_for_jetpack_6(tmp_path, monkeypatch, exported):
+def test_a_bundle_for_jetpack_6(tmp_path, monkeypatch):
     """TensorRT 10.3's whole path, but that TensorRT-RTX compiles it."""
     monkeypatch.setattr(tensorrt, "library", lambda target: Library("10.3.0"))
     monkeypatch.setattr(tensorrt, "gpu", lambda: {"name": "Orin", "sm": 87})
