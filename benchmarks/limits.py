@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from faceinsight.runtime.bundle import Bundle
-from faceinsight.runtime.errors import InputError
 
 if TYPE_CHECKING:  # a runtime without the build's packages has no limits, but still a benchmark
     import onnx
@@ -93,21 +92,22 @@ _LINEAR = ("half", "integer", "bytes")
 
 def of_this_machine(bundle: Bundle, prompt: int, question: int, threads: int, device: str = "cpu") -> dict[str, float]:
     """Milliseconds that the figures of `latency.measure_runtime` cannot fall below on this device: {"parser_ms": ...},
-    of the questions only until the first token that the model writes. Empty where `of_bundle` is."""
+    of the questions only until the first token that the model writes. Empty where `of_bundle` is, or this_gpu None."""
     works = of_bundle(bundle, prompt, question)
     if not works:
         return {}
+    size = sum(entry["bytes"] for entry in bundle.manifest["stages"].values())
     if device == "cpu":
         shared = max(1, threads // 2)  # parser and vision encoder run side by side
         counts = {"refiner": 1, "parser": shared, "vision": shared}
-        size = sum(entry["bytes"] for entry in bundle.manifest["stages"].values())
         devices = {count: this_cpu(count, size) for count in {1, shared, threads}}
         limits = {
             stage: time_ms(on_cpu(work, stage, bundle), devices[counts.get(stage, threads)])
             for stage, work in works.items()
         }
+    elif (gpu := this_gpu(device, size)) is None:
+        return {}
     else:
-        gpu = this_gpu(device)
         limits = {stage: time_ms(work, gpu) for stage, work in works.items()}
     encoders = limits["parser"], limits["vision"]
     perceive = limits["refiner"] + limits["fusion"] + (max(encoders) if threads > 1 else sum(encoders))
@@ -123,31 +123,33 @@ def gpu_name(device: str) -> str:
     return torch.cuda.get_device_name(device) if torch.cuda.is_available() else ""
 
 
-def this_gpu(device: str) -> Device:
-    """Measured by PyTorch: copying 256 MiB, and multiplying 4096 x 4096 matrices in float16 and in INT8. Raises
-    InputError where PyTorch does not see it."""
+def this_gpu(device: str, size: int) -> Device | None:
+    """Measured by PyTorch: copying `size` bytes (small weights stay in a cache, large ones do not), and multiplying
+    8192 x 8192 matrices in float16 and in INT8. None where PyTorch does not see the GPU."""
     import torch
 
     if not torch.cuda.is_available():
-        raise InputError(f"PyTorch {torch.__version__} sees no GPU; the limits of {device} cannot be measured")
-    side = 4096
-    source = torch.ones(1 << 28, dtype=torch.uint8, device=device)
+        return None
+    side, calls = 8192, 8
+    source = torch.ones(size, dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
     half = torch.ones(side, side, dtype=torch.float16, device=device)
     whole = torch.ones(side, side, dtype=torch.int8, device=device)
 
     def seconds(call: Callable[[], object]) -> float:
-        def done() -> None:
-            call()
+        def several() -> None:
+            for _ in range(calls):
+                call()
             torch.cuda.synchronize(device)
 
-        return best(done)
+        return best(several) / calls
 
     return Device(
         gpu_name(device),
         2 * source.nbytes / seconds(lambda: target.copy_(source)) / 1e9,
         2 * side**3 / seconds(lambda: half @ half) / 1e12,
-        2 * side**3 / seconds(lambda: torch._int_mm(whole, whole)) / 1e12,
+        # the only layout of INT8 products that every cuBLAS has
+        2 * side**3 / seconds(lambda: torch._int_mm(whole, whole.t())) / 1e12,
         "measured: copying, and PyTorch's matrix multiplication",
         discrete=True,
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
 
 from faceinsight.build_engines.build import model_directory, model_hash
 from faceinsight.models.faceinsight import FaceInsightModel
@@ -31,7 +32,8 @@ _LABELS = {"Gender": "female", "Age": "35-49", "Hair_Color": "brown"} | {
 
 
 class PytorchPeer:
-    """FP32 on a CPU; on a GPU under autocast to float16. compiled: every stage through torch.compile."""
+    """FP32 on a CPU; on a GPU products are float16 and what lies between them as autocast has it. compiled: every stage
+    through torch.compile."""
 
     def __init__(self, model: Path | None, runtime: FaceInsight, threads: int, device: str, compiled: bool = False):
         """model: the model directory that the runtime's bundle was built from, the bundled nano if None. Raises
@@ -47,6 +49,10 @@ class PytorchPeer:
         torch.set_num_threads(threads)
         self._device = torch.device(device)
         self._network = FaceInsightModel.from_pretrained(directory).to(self._device)
+        if self._cuda:
+            for module in self._network.modules():
+                if isinstance(module, (nn.Linear, nn.Conv2d)):
+                    module.half()  # once: autocast would convert them anew in every call
         self._sizes = runtime.bundle.manifest["sizes"]
         self._prompter = Prompter(
             self._network.tokenizer_json, self._network.config.prompt, self._network.language.vocab_size
@@ -112,5 +118,5 @@ class PytorchPeer:
     def _now(self) -> float:
         """Seconds, when all that was begun is done."""
         if self._cuda:
-            torch.cuda.synchronize()
+            torch.cuda.synchronize(self._device)
         return time.perf_counter()

@@ -107,7 +107,12 @@ class GpuPerception(Perception):
     def perceive(self, frame, boxes):
         with self._lock, self._device.current():
             self._fill(frame)
-            return super().perceive(frame, boxes)
+            try:
+                return super().perceive(frame, boxes)
+            except Exception:
+                with contextlib.suppress(Exception):
+                    self._side.synchronize()  # what was begun there must not meet the next frame
+                raise
 
     def _placements(self, frame, boxes):
         found = []

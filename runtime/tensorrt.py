@@ -129,7 +129,11 @@ class Executor:
         context, log = self._library.new_context(self._engine, specialise), self._library.log
         if context is None:
             raise FaceInsightError(f"no context for the engine of {self.name}: {log.last}")
-        if profile and not context.set_optimization_profile_async(profile, stream.handle):
+        try:
+            chosen = not profile or context.set_optimization_profile_async(profile, stream.handle)
+        except RuntimeError:  # what some releases' binding makes of False
+            chosen = False
+        if not chosen:
             raise BundleError(f"the engine of {self.name} has no profile {profile}: {log.last}; rebuild the bundle")
         if hasattr(context, "set_device_memory"):
             context.set_device_memory(self._scratch.pointer, self._scratch.nbytes)

@@ -429,7 +429,7 @@ def test_the_kernel_compiles_for(tmp_path, sm):
 def test_the_benchmark_on_a_gpu(load, plans, monkeypatch, capsys):
     """Stages by events, the rest by the clock, limits of this GPU from the engines' own work."""
     h200 = limits.Device("simulated", 4800, 989, 1979, "a data sheet")
-    monkeypatch.setattr(limits, "this_gpu", lambda device: h200)
+    monkeypatch.setattr(limits, "this_gpu", lambda device, size: h200)
     monkeypatch.setattr(limits, "gpu_name", lambda device: "Simulated GPU")
     process = {"import_s": 0.1, "load_s": 0.1, "peak_mb": 100.0}
     monkeypatch.setattr(latency, "process_figures", lambda *arguments: process)

@@ -33,8 +33,10 @@ def there(request, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def images():
-    return [generate(seed).image for seed in range(12)]
+def images(model):
+    """Rendered faces that the detector finds."""
+    found = [image for image in (generate(seed).image for seed in range(14)) if model.detector(image)]
+    return found[:12]
 
 
 def test_it_says_what_the_cpu_says(there, images):
@@ -56,22 +58,24 @@ def test_the_same_frame_gives_the_same_every_time(there, images):
     assert there.ask(again, QUESTIONS[2]).text == there.ask(first, QUESTIONS[2]).text
 
 
-def test_a_batch_is_its_faces(there, images):
+def test_a_batch_is_its_faces(there, images, monkeypatch):
     frame = np.concatenate(images[:3], axis=1)
-    faces = there.perceive_all(frame)
-    alone = [there.perceive(frame, face.box) for face in faces]
-    for one, other in zip(faces, alone, strict=True):
-        assert one.labels == other.labels
+    boxes = there.detector(frame)
+    monkeypatch.setattr(there, "detector", lambda image: boxes)
+    for one, box in zip(there.perceive_all(frame), boxes, strict=True):
+        other = there.perceive(frame, box)
+        assert max(abs(one.attributes[name] - p) for name, p in other.attributes.items()) < 0.02
 
 
 def test_a_frame_of_pytorch_stays_on_the_gpu(there, images):
     if there.bundle.target == "cuda":
         pytest.skip("ONNX Runtime crops on the host")
-    wanted = there.perceive(images[0])
-    for tensor, layout in ((images[0], None), (images[0][..., ::-1].copy(), "bgr")):
-        on_gpu = torch.from_numpy(tensor).cuda(non_blocking=True)
-        found = there.perceive(on_gpu if layout is None else device_frame(on_gpu, layout), wanted.box)
-        assert found.labels == there.perceive(images[0], wanted.box).labels
+    box = there.detector(images[0])[0]
+    wanted = there.perceive(images[0], box)
+    for pixels, layout in ((images[0], None), (images[0][..., ::-1].copy(), "bgr")):
+        on_gpu = torch.from_numpy(pixels).cuda(non_blocking=True)
+        found = there.perceive(on_gpu if layout is None else device_frame(on_gpu, layout), box)
+        assert found.attributes == wanted.attributes
     assert torch.as_tensor(found.visual_tokens, device="cuda").isfinite().all()
 
 
@@ -86,8 +90,8 @@ def test_perceiving_and_answering_at_once(there, images):
 
 
 def test_after_a_frame_that_does_not_fit_the_next_one_is_answered(there, images):
-    if there.bundle.target == "cuda":
-        pytest.skip("ONNX Runtime crops on the host")
+    if there.bundle.target == "cuda" or torch.cuda.get_device_properties(0).is_integrated:
+        pytest.skip("ONNX Runtime crops on the host; an integrated GPU shares its memory")
     wanted, (free, _) = there.perceive(images[0]).labels, torch.cuda.mem_get_info()
     hog = torch.empty(max(0, free - (64 << 20)), dtype=torch.uint8, device="cuda")
     with pytest.raises(FaceInsightError, match="out of memory"):
