@@ -183,10 +183,11 @@ def test_a_bundle_answers_as_pytorch_does(trained, tmp_path, precision):
 def test_tensorrt_compiles_every_stage(trained, tmp_path):
     pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx is not installed")
     photos, model = save_photos(tmp_path), trained[0] / "run" / "model"
-    manifest = build_bundle(model, tmp_path / "bundle", "tensorrt-rtx", calibration=photos, sm=(80, 120))
+    manifest = build_bundle(model, tmp_path / "bundle", "tensorrt-rtx", calibration=photos, sm=(80, 86, 89, 120))
     layers = {stage: entry["layers"] for stage, entry in manifest["stages"].items()}
     assert all("QUANTIZE" in layers[stage] for stage in ("parser", "vision", "fusion"))
-    assert layers["language"]["ATTENTION_INPUT"] == DECODER["num_hidden_layers"]
+    depth = DECODER["num_hidden_layers"]
+    assert (layers["language"]["ATTENTION_INPUT"], layers["language"]["KV_CACHE_UPDATE"]) == (depth, 2 * depth)
 
 
 def test_presets_are_whole_configs():

@@ -89,14 +89,14 @@ def test_the_half_graph_computes_the_same(nano, graphs, stage):
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory):
     out = tmp_path_factory.mktemp("rtx") / "bundle"
-    assert build_bundle(None, out, "tensorrt-rtx", sm=(89,), max_faces=2, max_batch=3)["target"] == "tensorrt-rtx"
+    assert build_bundle(None, out, "tensorrt-rtx", sm=GPUS, max_faces=2, max_batch=3)["target"] == "tensorrt-rtx"
     return out
 
 
 def test_a_bundle_says_what_it_was_compiled_for(bundle):
     manifest = json.loads((bundle / "manifest.json").read_text())
     assert manifest["engine"] == {"kind": "tensorrt-rtx", "version": Engines("tensorrt-rtx").version}
-    assert manifest["device"] == {"gpu": None, "compute_capabilities": [89], "max_faces": 2, "max_batch": 3}
+    assert manifest["device"] == {"gpu": None, "compute_capabilities": list(GPUS), "max_faces": 2, "max_batch": 3}
     for stage, entry in manifest["stages"].items():
         assert entry["file"] == f"{stage}.plan" and (bundle / entry["file"]).stat().st_size == entry["bytes"]
         assert entry["latency_ms"] is None and entry["layers"]["CONSTANT"] > 0
