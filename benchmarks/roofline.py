@@ -131,9 +131,9 @@ def on_this_cpu(bundle: Bundle) -> dict[str, dict[str, float]]:
 
 def _language_runs(bundle: Bundle, steps: dict[str, tuple[int, int]]) -> dict[str, Callable[[], object]]:
     """steps: name -> tokens in the cache, new tokens."""
-    language, visual = bundle.manifest["language"], bundle.manifest["stages"]["fusion"]["outputs"]["visual_tokens"]
+    visual = bundle.manifest["stages"]["fusion"]["outputs"]["visual_tokens"]
     engine = OnnxEngine(bundle.files["language"], 1, w8a8=False)
-    shape = CacheShape(*(language[key] for key in ("layers", "kv_heads", "head_dim", "context")))
+    shape = CacheShape.of_manifest(bundle.manifest)
     buffers = engine.allocate(shape.tensors())
     tokens = np.zeros([1, *visual["shape"][1:]], np.float32)
     feeds = {

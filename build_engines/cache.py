@@ -9,7 +9,7 @@ from pathlib import Path
 import onnx
 from filelock import FileLock
 
-from faceinsight.runtime.cache import directory, read, warn, write
+from faceinsight.runtime.cache import directory, of_gpu, read, warn, write
 
 _FORMAT = 1
 """In every key, so that what another version compiled differently is not found."""
@@ -21,8 +21,7 @@ def plan_path(key: str) -> Path:
 
 def timing_path(target: str, version: str, gpu: dict) -> Path:
     """One file for each library, version and GPU, for timings say nothing about others."""
-    name = "".join(c if c.isalnum() else "-" for c in gpu["name"])
-    return directory() / "timings" / f"{target}-{version}-sm{gpu['sm']}-{name}"
+    return of_gpu("timings", f"{target}-{version}", gpu["name"], gpu["sm"])
 
 
 def fingerprint(graph: onnx.ModelProto, *circumstances) -> str:

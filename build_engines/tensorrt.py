@@ -24,7 +24,7 @@ from faceinsight.runtime import cache
 from faceinsight.runtime.cuda import Device
 from faceinsight.runtime.errors import InputError
 from faceinsight.runtime.progress import ProgressBar
-from faceinsight.runtime.tensorrt import MODULES
+from faceinsight.runtime.tensorrt import MODULES, error_log
 
 from .cache import TimingCache, fingerprint, plan_path, timing_path
 from .errors import CompileError
@@ -36,6 +36,8 @@ _WHERE = {
     "NVIDIA's containers or pip install tensorrt",
     "tensorrt-rtx": "install it with pip install 'faceinsight[tensorrt-rtx]'",
 }
+_NO_GPU = "cudaError 35"
+"""In what TensorRT-RTX logs where it compiles without one, which is no error."""
 FIRST = (10, 3)
 """The first TensorRT that is built for: JetPack 6.1's."""
 COMPOSITE = (10, 15)
@@ -82,7 +84,7 @@ class Engines:
                 "JetPack 6.1"
             )
         _capabilities(trt, self.target, self.sm)
-        _builder(trt, self.target, _Log(trt))
+        _builder(trt, self.target, error_log(trt, _NO_GPU))
         if self.tied:
             _ = self.gpu
 
@@ -205,10 +207,10 @@ def compile_engine(
     InputError for a capability that the library does not know, CompileError with its words when it fails.
     """
     trt = library(target)
-    log = _Log(trt)
+    log = error_log(trt, _NO_GPU)
     builder = _builder(trt, target, log)
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
-    parser = trt.OnnxParser(network, log.logger)
+    parser = trt.OnnxParser(network, log)
     with readable(graph) as model:
         parsed = parser.parse_from_file(model) if isinstance(model, str) else parser.parse(model)
     if not parsed:
@@ -241,9 +243,9 @@ def compile_engine(
     return Plan(bytes(content), _kinds(network), _in_float32(trt, network), interface(graph))
 
 
-def _builder(trt: ModuleType, target: str, log: _Log):
+def _builder(trt: ModuleType, target: str, log):
     try:
-        return trt.Builder(log.logger)
+        return trt.Builder(log)
     except TypeError as error:  # what the binding makes of a null pointer
         raise InputError(
             f"{target} {trt.__version__} cannot start: {log.last}; it needs an NVIDIA GPU, and a driver that is new "
@@ -280,24 +282,6 @@ def _in_float32(trt: ModuleType, network) -> tuple[str, ...]:
 
 def _line(text: str) -> str:
     return " ".join(text.split())[:400]
-
-
-class _Log:
-    """Keeps the library's last error for our message. That there is no GPU is no error here."""
-
-    def __init__(self, trt: ModuleType):
-        self.last = "no reason given"
-        outer = self
-
-        class Logger(trt.ILogger):
-            def __init__(self):
-                trt.ILogger.__init__(self)
-
-            def log(self, severity, message):
-                if severity <= trt.ILogger.ERROR and "cudaError 35" not in message:
-                    outer.last = _line(message)
-
-        self.logger = Logger()
 
 
 class _Monitor:

@@ -89,8 +89,7 @@ def _warm_up(backend: Backend, bundle: Bundle, max_faces: int) -> None:
     for count in range(max_faces, 0, -1):
         for _ in range(2):
             seen = backend.perception.perceive(grey, [box] * count)
-    language = bundle.manifest["language"]
-    shape = CacheShape(*(language[key] for key in ("layers", "kv_heads", "head_dim", "context")))
+    shape = CacheShape.of_manifest(bundle.manifest)
     buffers, position = backend.language.allocate(shape.tensors()), 0
     for count in (2, 1, 1, 1, 1):
         feeds = {

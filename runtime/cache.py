@@ -23,6 +23,11 @@ def directory() -> Path:
     return Path(os.environ.get("FACEINSIGHT_CACHE") or Path.home() / ".cache" / "faceinsight")
 
 
+def of_gpu(folder: str, library: str, name: str, sm: int) -> Path:
+    """The file of what holds for one library (with its version) and one GPU."""
+    return directory() / folder / f"{library}-sm{sm}-{''.join(c if c.isalnum() else '-' for c in name)}"
+
+
 def read(path: Path) -> bytes | None:
     """The content of a file; None where there is none, or a damaged one."""
     try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from numbers import Integral, Real
 
@@ -30,6 +30,11 @@ class CacheShape:
     kv_heads: int
     head_dim: int
     context: int
+
+    @classmethod
+    def of_manifest(cls, manifest: Mapping) -> CacheShape:
+        """Of a bundle's language model."""
+        return cls(*(manifest["language"][key] for key in ("layers", "kv_heads", "head_dim", "context")))
 
     def tensors(self) -> dict[str, tuple[int, ...]]:
         shape = (1, self.kv_heads, self.context, self.head_dim)

@@ -78,9 +78,8 @@ class FaceInsight:
         self._lock = threading.Lock()
         self._caches: weakref.WeakKeyDictionary[Face, Cache] = weakref.WeakKeyDictionary()
         self._rules = bundle.rules
-        language = manifest["language"]
         self._prompter = bundle.prompter
-        shape = CacheShape(*(language[key] for key in ("layers", "kv_heads", "head_dim", "context")))
+        shape = CacheShape.of_manifest(manifest)
         self._decoder = Decoder(backend.language, shape, self._prompter.stop_id, self._prompter.answer_id)
 
     @classmethod

@@ -37,7 +37,7 @@ class Library:
             raise InputError(
                 f"engines of {kind} need the module {MODULES[kind]}, which cannot be loaded ({reason(error)}); {where}"
             ) from error
-        self.device, self.log = device, _log(self.module)
+        self.device, self.log = device, error_log(self.module)
         self._kind, self._kernels = kind, None
         try:
             with device.current():
@@ -106,8 +106,7 @@ class Library:
 
     @property
     def _kernels_path(self) -> Path:
-        gpu = "".join(c if c.isalnum() else "-" for c in self.device.name)
-        return cache.directory() / "kernels" / f"{self._kind}-{self.module.__version__}-sm{self.device.sm}-{gpu}"
+        return cache.of_gpu("kernels", f"{self._kind}-{self.module.__version__}", self.device.name, self.device.sm)
 
 
 class Executor:
@@ -174,8 +173,8 @@ class Context:
             raise FaceInsightError(f"the engine of {self._executor.name} failed: {self._log.last}")
 
 
-def _log(module):
-    """A logger that keeps the library's last error for our message."""
+def error_log(module, passing: str | None = None):
+    """A logger of the library that keeps its `last` error for our message. passing: words of what is no error here."""
 
     class Log(module.ILogger):
         last = "no reason given"
@@ -184,7 +183,7 @@ def _log(module):
             module.ILogger.__init__(self)
 
         def log(self, severity, message):
-            if severity <= module.ILogger.ERROR:
+            if severity <= module.ILogger.ERROR and not (passing and passing in message):
                 self.last = " ".join(message.split())[:300]
 
     return Log()
