@@ -16,12 +16,12 @@ lint: .venv-test/ready
 	.venv-test/bin/ruff check --fix .
 	.venv-test/bin/ruff format .
 
-.venv/ready: setup.py
+.venv/ready: pyproject.toml
 	$(PYTHON) -m venv .venv
 	.venv/bin/pip install -q --disable-pip-version-check -e '.[demo]'
 	touch $@
 
-.venv-test/ready: setup.py
+.venv-test/ready: pyproject.toml
 	$(PYTHON) -m venv .venv-test
 	.venv-test/bin/pip install -q --disable-pip-version-check '$(TORCH)'
 	.venv-test/bin/pip install -q --disable-pip-version-check -e '.[test]'
