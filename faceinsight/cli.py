@@ -137,7 +137,7 @@ def parse(
     import numpy as np
 
     from faceinsight.runtime.image import load_image
-    from faceinsight.runtime.labels import PARSE_CLASSES
+    from faceinsight.runtime.parse_map import PARSE_CLASSES
     from faceinsight.runtime.overlay import parse_overlay, save_picture
 
     pixels = load_image(image)

@@ -8,7 +8,7 @@ import numpy as np
 
 from .errors import InputError
 from .image import warp
-from .labels import PARSE_CLASSES
+from .parse_map import PARSE_CLASSES
 from .pipeline import Face
 
 PALETTE = np.array(

@@ -19,8 +19,8 @@ from .errors import InputError, NoFaceError
 from .frame import DeviceFrame
 from .generate import READING_TOKENS, Cache, CacheShape, Decoder, Sampling, Usage
 from .image import check_box, crop_matrix
-from .labels import EXCLUSIVE, GROUPS, PARSE_CLASSES, all_attributes, labels_from_assignment, mentioned
-from .rules import consistent_assignment
+from .parse_map import PARSE_CLASSES
+from .reading import read
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,8 +28,8 @@ class Face:
     """A perceived face: ask as many questions about it as you like, it is encoded once.
 
     box: xyxy in image pixels, hairline to chin, refined. crop_box: the square the model saw, xyxy in image pixels.
-    attributes: {attribute of runtime.labels: probability in [0, 1]}. labels: the most probable ones that obey every
-    rule. parse_map: HxW uint8 over the crop, values index runtime.labels.PARSE_CLASSES. timings: {"parser_ms": ...}, of
+    attributes: {attribute of the model's vocabulary: probability in [0, 1]}. numbers: {label: value in its unit}.
+    labels: the most probable ones that obey every rule. parse_map: HxW uint8 over the crop, values index PARSE_CLASSES. timings: {"parser_ms": ...}, of
     the whole batch where several faces were perceived together. visual_tokens: [1, N, width], what the language model
     reads, on its device. model_hash: of the model that perceived it.
     """
@@ -37,7 +37,8 @@ class Face:
     box: Box
     crop_box: Box
     attributes: dict[str, float]
-    labels: dict[str, str | bool]
+    numbers: dict[str, float]
+    labels: dict[str, str | bool | float]
     parse_map: np.ndarray
     timings: dict[str, float]
     visual_tokens: object = field(repr=False)
@@ -77,7 +78,7 @@ class FaceInsight:
         self.detector = detector or CascadeDetector()
         self._lock = threading.Lock()
         self._caches: weakref.WeakKeyDictionary[Face, Cache] = weakref.WeakKeyDictionary()
-        self._rules = bundle.rules
+        self.vocabulary = bundle.vocabulary
         self._prompter = bundle.prompter
         shape = CacheShape.of_manifest(manifest)
         self._decoder = Decoder(backend.language, shape, self._prompter.stop_id, self._prompter.answer_id)
@@ -220,13 +221,12 @@ class FaceInsight:
         return [self._face(*part, timings) for part in parts]
 
     def _face(self, box, parse_map, visual_tokens, probabilities, timings) -> Face:
-        names = self.bundle.manifest["attributes"]
-        attributes = {name: float(p) for name, p in zip(names, probabilities, strict=True)}
-        labels = labels_from_assignment(consistent_assignment(attributes, self._rules))
+        attributes, numbers = self.vocabulary.outputs(probabilities)
+        labels = self.vocabulary.decide(attributes, numbers)
         inverse = np.linalg.inv(np.vstack([crop_matrix(box, 1), [0, 0, 1]]))
         crop_box = tuple(float(v) for corner in ((0, 0, 1), (1, 1, 1)) for v in (inverse @ corner)[:2])
         box = tuple(float(v) for v in box)
-        return Face(box, crop_box, attributes, labels, parse_map, dict(timings), visual_tokens, self._model_hash)
+        return Face(box, crop_box, attributes, numbers, labels, parse_map, dict(timings), visual_tokens, self._model_hash)
 
     def _generate(self, face: Face, question: str, sampling: Sampling, usage: Usage) -> Iterator[int]:
         prefix = self._prompter.prefix(face.labels, face.visual_tokens.shape[1])
@@ -248,10 +248,12 @@ class FaceInsight:
         )
 
     def _answer(self, face: Face, text: str, usage: Usage) -> Answer:
-        names = mentioned(text)
-        attributes = {name: face.attributes[name] for name in names if name in face.attributes}
+        reading = read(self._prompter.decode(usage.reading), self.vocabulary)
+        rests_on = [self.vocabulary[name] for name in reading.labels]
+        known = face.attributes | face.numbers
+        names = [a.name for label in rests_on for a in label.attributes or (label,)]
         present = {PARSE_CLASSES[i] for i in np.unique(face.parse_map)}
-        regions = {region for a in all_attributes() if a.name in attributes for region in a.regions}
+        regions = {region for label in rests_on for region in label.regions}
         timings = {
             "ttft_ms": usage.ttft_ms,
             "decode_ms": usage.decode_ms,
@@ -259,26 +261,14 @@ class FaceInsight:
         }
         return Answer(
             text,
-            attributes,
+            {name: known[name] for name in names},
             tuple(name for name in PARSE_CLASSES if name in regions & present),
-            _confidence(face, attributes),
+            reading.confidence(self.vocabulary, face.labels, face.attributes, face.numbers),
             face.timings | timings,
             usage.tokens,
             usage.finished,
             face,
         )
-
-
-def _confidence(face: Face, attributes: dict[str, float]) -> float | None:
-    """Least probability of an assigned value among `attributes`; of a group only the chosen value counts."""
-    held = ((values, face.labels[label]) for label, values in GROUPS.items() if label in face.labels)
-    chosen = {name for values, value in held if (name := values[value]) is not None}
-    values = [
-        p if name in chosen or face.labels.get(name) else 1 - p
-        for name, p in attributes.items()
-        if name in chosen or name not in EXCLUSIVE
-    ]
-    return min(values, default=None)
 
 
 def _usable(box: Box, frame: np.ndarray | DeviceFrame) -> Box | None:

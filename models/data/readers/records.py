@@ -16,7 +16,7 @@ import numpy as np
 from faceinsight.models.data.portraits import read_mask
 from faceinsight.runtime.errors import InputError
 from faceinsight.runtime.image import load_image
-from faceinsight.runtime.labels import IGNORE
+from faceinsight.runtime.parse_map import IGNORE
 
 Box = tuple[float, float, float, float]
 
