@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from .bundle import STAGES, Bundle
 from .engine import CacheEngine, Engine, OnnxEngine
 from .errors import BundleError, InputError
-from .generate import CacheShape
+from .kv_cache import CacheShape
 from .perceive import HostPerception, Perception
 
 ENGINES = {"cpu": "onnxruntime", "cuda": "onnxruntime", "tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt-rtx"}
@@ -20,11 +20,15 @@ ENGINES = {"cpu": "onnxruntime", "cuda": "onnxruntime", "tensorrt": "tensorrt", 
 
 @dataclass(frozen=True)
 class Backend:
-    """engines: stage -> engine where each is one of its own (ONNX Runtime), else empty."""
+    """What runs a bundle. engines: stage -> engine where each is one of its own (ONNX Runtime), else empty."""
 
     perception: Perception
     language: CacheEngine
-    engines: Mapping[str, Engine]
+    engines: Mapping[str, Engine] = field(default_factory=dict)
+
+    def close(self) -> None:
+        """Ends the threads of perception; engines and memory go when nothing refers to them any more."""
+        self.perception.close()
 
 
 def open_backend(bundle: Bundle, device: str, threads: int | None) -> Backend:

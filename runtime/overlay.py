@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from .errors import InputError
+from .face import Face
 from .image import warp
 from .parse_map import PARSE_CLASSES
-from .pipeline import Face
 
 PALETTE = np.array(
     [

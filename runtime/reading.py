@@ -19,7 +19,8 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from .vocabulary import Bounds, Label, Vocabulary, fact_value
+from .label import Bounds, Label, fact_value
+from .vocabulary import Vocabulary
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,9 @@ class Reading:
             return None
         return self.holds(labels)
 
-    def confidence(self, vocabulary: Vocabulary, labels: Mapping, attributes: Mapping, numbers: Mapping) -> float | None:
+    def confidence(
+        self, vocabulary: Vocabulary, labels: Mapping, attributes: Mapping, numbers: Mapping
+    ) -> float | None:
         """Least probability in [0, 1] of what the answer rests on; None where it rests on nothing that has one."""
         if self.label is not None:
             inside = sum(self.label.probability(numbers[self.label.name], bounds) for bounds in self.bounds)
@@ -62,8 +65,7 @@ def read(text: str, vocabulary: Vocabulary) -> Reading:
             return _of_number(label, rest) if label.kind == "number" else _of_values(label, rest)
     for topic in vocabulary.topics:
         if topic.word == first and rest and set(rest) <= {"yes", "no"}:
-            names = topic.labels
-            return Reading(names, lambda labels: fact_value(any(labels[name] for name in names)) in rest)
+            return _of_any(topic.labels, rest)
     return Reading()
 
 
@@ -85,6 +87,10 @@ def _asked(name: str, vocabulary: Vocabulary) -> tuple[str, ...]:
     words = {label.word: label.name for label in vocabulary.labels}
     words |= {label.groups.word: label.name for label in vocabulary.labels if label.groups}
     return (words[name],) if name in words else ()
+
+
+def _of_any(names: tuple[str, ...], values: list[str]) -> Reading:
+    return Reading(names, lambda labels: fact_value(any(labels[name] for name in names)) in values)
 
 
 def _of_values(label: Label, values: list[str]) -> Reading:
