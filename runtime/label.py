@@ -211,10 +211,9 @@ class _LabelReader:
         kind = self.data.get("kind", "no kind")
         if kind not in KINDS:
             raise InputError(f"label {self.name} has {kind!r} as its kind; use {', '.join(KINDS)}")
-        known = (*self.COMMON, *self.KEYS[kind])
-        self.check(
-            not (set(self.data) - set(known)), f"knows no {sorted(set(self.data) - set(known))}; keys are {known}"
-        )
+        known = ("kind", "word", "regions", "tasks", "phrases", *_KEYS[kind])
+        unknown = [key for key in self.data if key not in known]
+        self.check(not unknown, f"has unknown keys {', '.join(unknown)}; known are {', '.join(known)}")
         self.check(re.fullmatch(r"\w+", self.name) is not None, "its name may only have letters, digits and _")
         word = self.text("word", self.name.lower().replace("_", "-"))
         self.check(" " not in word and word not in RESERVED, f"its word {word!r} is taken, or has a space")
@@ -262,9 +261,7 @@ class _LabelReader:
             return {}
         values = tuple(self.value(name, {"prompt": v} if isinstance(v, str) else v) for name, v in table.items())
         without = [value.name for value in values if value.attribute is None]
-        self.check(
-            len(without) <= 1, f"its values {', '.join(without)} lack a prompt; at most one value may do without"
-        )
+        self.check(len(without) <= 1, f"its values {', '.join(without)} lack a prompt; one at most may do without")
         odds = self.text("odds", "equal")
         self.check(odds in ODDS, f"odds is {odds!r}; use {', '.join(ODDS)}")
         return {"values": values, "source": self.text("source", ""), "odds": odds}

@@ -232,7 +232,7 @@ class Vocabulary:
                 Topic(name, tuple(item["labels"]), item.get("word", ""))
                 for name, item in data.get("topics", {}).items()
             )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, AttributeError) as error:
             raise InputError(
                 f"this is not a vocabulary: {error!r}; it has labels, and may have rules and topics"
             ) from error
