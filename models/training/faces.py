@@ -52,8 +52,8 @@ class FaceBatches:
     vocabulary: Vocabulary | None = None
 
     def __call__(self, step: int) -> dict[str, Tensor]:
-        """pixels [B, S, S, 3] uint8, parse_map [B, S, S] uint8 (255 unknown), targets [B, A + 2 K] float32 (NaN unknown),
-        placement [B, 3] float32, where the nominal crop lies in this one.
+        """pixels [B, S, S, 3] uint8, parse_map [B, S, S] uint8 (255 unknown), targets [B, A + 2 K] float32 (NaN
+        unknown), placement [B, 3] float32, where the nominal crop lies in this one.
 
         With `parser_size` P also parser_pixels [B, P, P, 3] uint8: the same faces, in the same places.
         """

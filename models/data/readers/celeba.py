@@ -36,8 +36,8 @@ def attribute_labels(has: dict[str, bool]) -> dict[str, str | bool]:
 
     has: CelebA attribute -> whether the set gives it, all 40. Hair_Color is known where exactly one of the four colours
     is given. Beard is No_Beard inverted, and not known where there is a goatee and yet no beard; stubble is a beard
-    where CelebA says so. Young tells no Age: it has no bound in years. Contradictions with our rules (a bald head under a
-    hat, a woman with a mustache) stay as the set has them.
+    where CelebA says so. Young tells no Age: it has no bound in years. Contradictions with our rules (a bald head under
+    a hat, a woman with a mustache) stay as the set has them.
     """
     labels: dict[str, str | bool] = {**has, "Gender": "male" if has["Male"] else "female"}
     colours = [value for name, value in _HAIR.items() if has[name]]
