@@ -49,8 +49,9 @@ class AttributeHead(nn.Module):
 
     def set_text_features(self, features: Tensor) -> None:
         """features: [L, text_width]; standardised so that every backbone starts at the same scale."""
-        features = features - features.mean(0)
-        self.text_features.copy_(features / features.std() if len(features) > 1 else features)
+        if len(features) > 1:  # what one output alone has in common with the others is all of it
+            features = features - features.mean(0)
+        self.text_features.copy_(features / features.std())
 
     def set_labels(self, targets: np.ndarray) -> None:
         """Counts the attributes that occur together. targets: of the training set, see models/data/targets.py."""
