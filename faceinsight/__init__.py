@@ -10,4 +10,13 @@ from faceinsight.runtime.errors import BundleError, FaceInsightError, InputError
 from faceinsight.runtime.pipeline import Answer, Face, FaceInsight
 from faceinsight.version import __version__
 
-__all__ = ["Answer", "BundleError", "Face", "FaceInsight", "FaceInsightError", "InputError", "NoFaceError", "__version__"]
+__all__ = [
+    "Answer",
+    "BundleError",
+    "Face",
+    "FaceInsight",
+    "FaceInsightError",
+    "InputError",
+    "NoFaceError",
+    "__version__",
+]

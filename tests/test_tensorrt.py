@@ -23,7 +23,7 @@ from faceinsight.build_engines.quantize import quantize_w8a8
 from faceinsight.build_engines.tensorrt import Engines, compile_engine, language_profiles
 from faceinsight.build_engines.verify import UnoptimisedEngine
 from faceinsight.calibration.ranges import load_ranges
-from faceinsight.cli import app
+from faceinsight.commands.app import app
 from faceinsight.models.data.augment import crop_pair, nominal_matrix
 from faceinsight.models.data.synthetic import generate
 from faceinsight.models.faceinsight import FaceInsightModel
