@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from types import SimpleNamespace
@@ -93,20 +93,15 @@ def compile_apart(name: str, precision: str, engines: Engines) -> dict:
             return {"error": reason(error)}
 
 
-def compile_sizes(
-    names: Sequence[str],
-    precisions: Sequence[str],
-    engines: Engines,
-    measure: Callable[[str, str, Engines], dict] = compile_apart,
-) -> dict:
+def compile_sizes(names: Sequence[str], precisions: Sequence[str], engines: Engines) -> dict:
     """Compiles every size in every precision.
 
     names: of SIZES. precisions: of PRECISIONS.
     Returns {"sm", "versions": of the libraries, "context": tokens, "sizes": one entry each, with "size", "precision"
-    and what `measure` returns}.
+    and what `compile_apart` returns}.
     """
     sizes = [
-        {"size": name, "precision": precision} | measure(name, precision, engines)
+        {"size": name, "precision": precision} | compile_apart(name, precision, engines)
         for name in names
         for precision in precisions
     ]
