@@ -20,8 +20,8 @@ def ablate(
 ) -> None:
     """Train a model's attribute head with and without each of the paper's three ideas, and score it on val.
 
-    The ideas: the parse map as a second input, the correlation constraint (CCM), the logical constraint (LCM). The
-    last line is one JSON document.
+    The ideas: the parse map as a second input, the correlation constraint (CCM), the logical constraint (LCM).
+    The last line is one JSON document.
     """
     needs("train", "torch", "transformers", "accelerate", "peft", "tensorboard")
     import torch
