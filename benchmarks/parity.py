@@ -1,17 +1,14 @@
 """Whether a bundle says what its model says: one question on one face, in INT8 and in float32 PyTorch, word for word.
 
 Both sides are the same runtime on the same frame with the same detector; behind the reference's stages stand PyTorch's
-modules. Each side refines its own box, so a difference anywhere in the chain reaches the answer. The last line is one
-JSON document.
+modules. Each side refines its own box, so a difference anywhere in the chain reaches the answer. `faceinsight parity`
+shows the result.
 """
 
 from __future__ import annotations
 
-import argparse
 import collections
-import json
 import random
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +25,7 @@ from faceinsight.models.faceinsight import FaceInsightModel
 from faceinsight.models.language_model import LanguageModel
 from faceinsight.runtime.bundle import NANO
 from faceinsight.runtime.engine import CacheEngine, Engine
-from faceinsight.runtime.errors import FaceInsightError, InputError, NoFaceError
+from faceinsight.runtime.errors import InputError, NoFaceError
 from faceinsight.runtime.perceive import HostPerception
 from faceinsight.runtime.pipeline import FaceInsight
 from faceinsight.runtime.progress import ProgressBar
@@ -194,24 +191,3 @@ def show(result: dict) -> None:
         f"{high:.1%}); of {', '.join(f'{kind} {same}/{of}' for kind, (same, of) in result['by_kind'].items())}\n"
         f"labels that differ between the two sides' faces: {result['flips'] or 'none'}"
     )
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m faceinsight.benchmarks.parity", description=__doc__.split("\n")[0])
-    parser.add_argument("--data", type=Path, required=True, help="data folder; its val split is asked about")
-    parser.add_argument("--bundle", type=Path, help="bundle directory; the bundled nano by default")
-    parser.add_argument("--model", type=Path, help="what it was built from; the bundled nano by default")
-    parser.add_argument("--device", default="cpu", help="where the bundle runs")
-    parser.add_argument("--questions", type=int, default=200)
-    given = parser.parse_args(arguments)
-    try:
-        result = parity(given.data, given.bundle, given.model, given.questions, given.device)
-    except FaceInsightError as error:
-        print(f"parity: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
-    show(result)
-    print(json.dumps(result))
-
-
-if __name__ == "__main__":
-    main()
