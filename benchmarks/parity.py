@@ -17,8 +17,8 @@ import numpy as np
 import torch
 from transformers import DynamicCache
 
-from faceinsight.build_engines.build import model_directory, model_hash
-from faceinsight.build_engines.vision import NAMES
+from faceinsight.build_engines.export import TENSOR_NAMES
+from faceinsight.models.checkpoint import model_directory, model_hash
 from faceinsight.models.data.dataset import read_labelled
 from faceinsight.models.data.readers import Record
 from faceinsight.models.faceinsight import FaceInsightModel
@@ -41,7 +41,7 @@ class TorchStage(Engine):
     """A stage that sees pixels or features, as its PyTorch module in float32."""
 
     def __init__(self, module: torch.nn.Module, stage: str):
-        self._module, (self._inputs, self._outputs) = module, NAMES[stage]
+        self._module, (self._inputs, self._outputs) = module, TENSOR_NAMES[stage]
 
     @torch.no_grad()
     def run(self, feeds):
@@ -78,7 +78,7 @@ class TorchLanguage(CacheEngine):
 
 def with_pytorch(runtime: FaceInsight, network: FaceInsightModel) -> FaceInsight:
     """The same runtime with PyTorch's modules in the place of its engines; it is changed in place."""
-    engines = {stage: TorchStage(getattr(network, stage), stage) for stage in NAMES}
+    engines = {stage: TorchStage(getattr(network, stage), stage) for stage in TENSOR_NAMES}
     runtime._perception = HostPerception(engines, runtime.bundle.manifest["sizes"], side_by_side=False)
     runtime._decoder.engine = TorchLanguage(network.language)
     return runtime

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from faceinsight.build_engines.build import model_directory, model_hash
+from faceinsight.models.checkpoint import model_directory, model_hash
 from faceinsight.models.faceinsight import FaceInsightModel
 from faceinsight.runtime.errors import InputError
 from faceinsight.runtime.generate import READING_TOKENS

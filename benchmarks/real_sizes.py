@@ -16,11 +16,11 @@ import numpy as np
 import onnx
 import torch
 
+from faceinsight.build_engines.export import export_stage
 from faceinsight.build_engines.half import for_tensorrt
 from faceinsight.build_engines.language import language_graph
 from faceinsight.build_engines.quantize import quantize_w8a8
-from faceinsight.build_engines.tensorrt import Engines
-from faceinsight.build_engines.vision import stage_graph
+from faceinsight.build_engines.tensorrt import CompileOptions, compile_stage
 from faceinsight.calibration.ranges import activation_ranges
 from faceinsight.models.config import BackboneConfig
 from faceinsight.models.language_model import LanguageModel
@@ -46,7 +46,7 @@ CALIBRATED = 4
 """Random images that the INT8 ranges come from: what they are does not matter to the compiler."""
 
 
-def compile_size(name: str, precision: str, engines: Engines) -> dict:
+def compile_size(name: str, precision: str, options: CompileOptions) -> dict:
     """name: of SIZES. Returns {"export_s": from the PyTorch module to the graph that is compiled, "build_s", "peak_mb",
     of them "export_peak_mb", "plan_mb", "layers": of attention and of the KV cache}."""
     stage, config = SIZES[name]
@@ -54,7 +54,7 @@ def compile_size(name: str, precision: str, engines: Engines) -> dict:
     start = time.perf_counter()
     graph = language(config, precision) if stage == "language" else pixels(stage, config, precision)
     exported, export_peak = time.perf_counter(), peak_memory()
-    plan = engines.compile(stage, graph)
+    plan = compile_stage(stage, graph, options)
     layers = {kind: count for kind, count in plan.layers.items() if "ATTENTION" in kind or "KV_CACHE" in kind}
     return {
         "export_s": exported - start,
@@ -73,7 +73,7 @@ def language(config: BackboneConfig, precision: str) -> onnx.ModelProto:
 
 def pixels(stage: str, config: BackboneConfig, precision: str) -> onnx.ModelProto:
     module = (FaceParser if stage == "parser" else VisionEncoder)(config, weights=False)
-    graph = stage_graph(SimpleNamespace(**{stage: module}, config=SimpleNamespace(sizes={stage: config.size})), stage)
+    graph = export_stage(SimpleNamespace(**{stage: module}, config=SimpleNamespace(sizes={stage: config.size})), stage)
     if precision == "int8":
         chance = np.random.default_rng(0)
         images = (chance.integers(0, 256, (1, config.size, config.size, 3), np.uint8) for _ in range(CALIBRATED))
@@ -81,19 +81,19 @@ def pixels(stage: str, config: BackboneConfig, precision: str) -> onnx.ModelProt
     return for_tensorrt(graph)
 
 
-def compile_apart(name: str, precision: str, engines: Engines) -> dict:
+def compile_apart(name: str, precision: str, options: CompileOptions) -> dict:
     """`compile_size` in a process of its own, so that peak memory is that of this size alone.
 
     Returns {"error": one line} for a size that fails, so that the others are still compiled.
     """
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
         try:
-            return process.submit(compile_size, name, precision, engines).result()
+            return process.submit(compile_size, name, precision, options).result()
         except Exception as error:  # whatever it is, such as too little memory, it is that of one size
             return {"error": reason(error)}
 
 
-def compile_sizes(names: Sequence[str], precisions: Sequence[str], engines: Engines) -> dict:
+def compile_sizes(names: Sequence[str], precisions: Sequence[str], options: CompileOptions) -> dict:
     """Compiles every size in every precision.
 
     names: of SIZES. precisions: of PRECISIONS.
@@ -101,12 +101,12 @@ def compile_sizes(names: Sequence[str], precisions: Sequence[str], engines: Engi
     and what `compile_apart` returns}.
     """
     sizes = [
-        {"size": name, "precision": precision} | compile_apart(name, precision, engines)
+        {"size": name, "precision": precision} | compile_apart(name, precision, options)
         for name in names
         for precision in precisions
     ]
-    versions = {"torch": torch.__version__, "onnx": onnx.__version__, engines.target: engines.version}
-    return {"sm": list(engines.sm), "versions": versions, "context": EDGE.context, "sizes": sizes}
+    versions = {"torch": torch.__version__, "onnx": onnx.__version__, options.target.name: options.version}
+    return {"sm": list(options.sm), "versions": versions, "context": EDGE.context, "sizes": sizes}
 
 
 def show(result: dict) -> None:

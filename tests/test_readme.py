@@ -59,7 +59,7 @@ def verbs() -> list[tuple[str, str]]:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory, astronaut):
     """Where the documents' names exist: photo.jpg, photos/, DIR, and the files that they hold themselves."""
-    from faceinsight.build_engines.build import model_directory
+    from faceinsight.models.checkpoint import model_directory
 
     folder = tmp_path_factory.mktemp("readme")
     Image.fromarray(astronaut).save(folder / "photo.jpg")

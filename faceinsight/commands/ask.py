@@ -11,7 +11,7 @@ from faceinsight import Answer
 
 from .loading import perceive
 from .options import AsJson, Box, BundleDir, Device, Image, Threads
-from .output import answer_json, face_json, print_json
+from .output import print_json
 
 
 def ask(
@@ -38,11 +38,11 @@ def ask(
     answers = []
     for text in question:
         answer = model.ask(face, text, temperature=temperature, seed=seed)
-        answers.append(answer_json(text, answer))
+        answers.append(answer.to_dict())
         if not as_json:
             _print_answer(text if len(question) > 1 else None, answer)
     if as_json:
-        print_json({"image": str(image), "face": face_json(face), "answers": answers})
+        print_json({"image": str(image), "face": face.to_dict(), "answers": answers})
 
 
 def _print_answer(question: str | None, answer: Answer) -> None:

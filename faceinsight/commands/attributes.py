@@ -10,7 +10,7 @@ from faceinsight import Face, FaceInsight
 from faceinsight.runtime.errors import InputError
 
 from .options import AsJson, Box, BundleDir, Device, Image, Threads, parse_box
-from .output import face_json, figure, print_json, print_table
+from .output import figure, print_json, print_table
 
 
 def attributes(
@@ -29,7 +29,7 @@ def attributes(
     model = FaceInsight.load(bundle, device, threads)
     faces = model.perceive_all(image) if every else [model.perceive(image, asked)]
     if as_json:
-        print_json({"image": str(image), "faces": [face_json(face) for face in faces]})
+        print_json({"image": str(image), "faces": [face.to_dict() for face in faces]})
         return
     for face in faces:
         _print_face(face)

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from faceinsight.runtime.targets import TARGETS
+
 from .loading import needs
 from .options import AsJson, Capabilities, ModelDir
 from .output import print_json, print_table
@@ -15,9 +17,7 @@ from .output import print_json, print_table
 def build(
     out: Annotated[Path, typer.Option(help="Bundle directory to write.", show_default=False)],
     model: ModelDir = None,
-    target: Annotated[
-        str, typer.Option(help="What the bundle runs on.", metavar="cpu|cuda|tensorrt|tensorrt-rtx")
-    ] = "cpu",
+    target: Annotated[str, typer.Option(help="What the bundle runs on.", metavar="|".join(TARGETS))] = "cpu",
     precision: Annotated[
         str | None,
         typer.Option(
@@ -46,9 +46,6 @@ def build(
     max_faces: Annotated[
         int | None, typer.Option(min=1, help="TensorRT: most faces of one frame.", show_default="4")
     ] = None,
-    max_batch: Annotated[
-        int | None, typer.Option(min=1, help="TensorRT: most questions answered at once.", show_default="1")
-    ] = None,
     workspace_mib: Annotated[
         int | None, typer.Option(min=1, help="TensorRT: most memory that a layer may use while it runs, in MiB.")
     ] = None,
@@ -64,7 +61,6 @@ def build(
     compiling = {
         "sm": tuple(dict.fromkeys(sm or ())),
         "max_faces": max_faces,
-        "max_batch": max_batch,
         "workspace_mib": workspace_mib,
         "cache": False if no_cache else None,
     }

@@ -22,7 +22,8 @@ def calibrate(
     An INT8 build needs them. It can also measure them itself: build --calibration FOLDER.
     """
     needs("build", "torch", "onnx", "onnx_graphsurgeon", "onnxslim")
-    from faceinsight.build_engines.build import calibrate_model
+    from faceinsight.build_engines.export import export_stages
+    from faceinsight.calibration.calibrate import calibrate_model
 
-    count = calibrate_model(model, images, out, limit)
+    count = calibrate_model(model, images, out, export_stages, limit)
     print(f"wrote {out}: ranges from {count} faces")

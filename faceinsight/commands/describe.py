@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .loading import perceive
 from .options import AsJson, Box, BundleDir, Device, Image, Threads
-from .output import answer_json, face_json, print_json
+from .output import print_json
 
 QUESTION = "Describe this face."
 
@@ -20,8 +20,8 @@ def describe(
     """Describe the largest face in an image; the words appear as they are decoded."""
     model, face = perceive(image, bundle, box, device, threads)
     if as_json:
-        answer = answer_json(QUESTION, model.ask(face, QUESTION))
-        print_json({"image": str(image), "face": face_json(face), "answer": answer})
+        answer = model.ask(face, QUESTION).to_dict()
+        print_json({"image": str(image), "face": face.to_dict(), "answer": answer})
         return
     for piece in model.stream(face, QUESTION):
         print(piece, end="", flush=True)

@@ -2,30 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import sys
 from collections.abc import Iterable, Sequence
-
-from faceinsight import Answer, Face
-
-
-def face_json(face: Face) -> dict:
-    """A face as it stands in a JSON document: box in pixels, labels, probabilities, times in ms."""
-    return {
-        "box": [round(v, 1) for v in face.box],
-        "labels": face.labels,
-        "attributes": {name: round(p, 4) for name, p in face.attributes.items()},
-        "timings": {name: round(ms, 3) for name, ms in face.timings.items()},
-    }
-
-
-def answer_json(question: str, answer: Answer) -> dict:
-    """A question and its answer as they stand in a JSON document: every field of `Answer` but the face."""
-    item = {f.name: getattr(answer, f.name) for f in dataclasses.fields(answer) if f.name != "face"}
-    item["attributes"] = {name: round(p, 4) for name, p in answer.attributes.items()}
-    item["timings"] = {name: round(ms, 3) for name, ms in answer.timings.items()}
-    return {"question": question} | item
 
 
 def print_json(document: dict) -> None:

@@ -30,8 +30,8 @@ def parse(
     import numpy as np
 
     from faceinsight.runtime.image import load_image
-    from faceinsight.runtime.labels import PARSE_CLASSES
     from faceinsight.runtime.overlay import parse_overlay, save_picture
+    from faceinsight.runtime.parse_map import PARSE_CLASSES
 
     pixels, asked = load_image(image), parse_box(box)
     if _same_file(image, out):

@@ -6,9 +6,13 @@ from typing import Annotated
 
 import typer
 
+from faceinsight.runtime.targets import TARGETS, find_target
+
 from .loading import needs
 from .options import Capabilities, chosen
 from .output import print_last_line
+
+COMPILED = [name for name, target in TARGETS.items() if target.compiled]
 
 
 def real_sizes(
@@ -23,9 +27,7 @@ def real_sizes(
         list[str] | None,
         typer.Option(help="Precision; may be given several times, both by default.", metavar="int8|fp16"),
     ] = None,
-    target: Annotated[
-        str, typer.Option(help="Library that compiles.", metavar="tensorrt|tensorrt-rtx")
-    ] = "tensorrt-rtx",
+    target: Annotated[str, typer.Option(help="Library that compiles.", metavar="|".join(COMPILED))] = "tensorrt-rtx",
     sm: Capabilities = None,
 ) -> None:
     """Compile published architectures with random weights: how long it takes, how much memory, how large the engine is.
@@ -35,9 +37,11 @@ def real_sizes(
     """
     needs("build", "torch", "onnx", "onnx_graphsurgeon", "onnxslim", "filelock")
     from faceinsight.benchmarks.real_sizes import PRECISIONS, SIZES, compile_sizes, show
-    from faceinsight.build_engines.tensorrt import Engines
+    from faceinsight.build_engines.tensorrt import CompileOptions
 
     sizes, precisions = chosen("--size", size, SIZES), chosen("--precision", precision, PRECISIONS)
-    found = compile_sizes(sizes, precisions, Engines(target, tuple(dict.fromkeys(sm or ())), cache=False))
+    found = compile_sizes(
+        sizes, precisions, CompileOptions(find_target(target), tuple(dict.fromkeys(sm or ())), cache=False)
+    )
     show(found)
     print_last_line(found)

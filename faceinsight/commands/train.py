@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -13,13 +12,6 @@ from faceinsight.runtime.errors import InputError
 
 from .loading import needs
 from .options import Threads
-
-
-class More(StrEnum):
-    """The labels that a model may have beside the usual ones."""
-
-    expression = "Expression"
-    race = "Race"
 
 
 def train(
@@ -37,8 +29,13 @@ def train(
     config: Annotated[
         str, typer.Option(help="What to train: the sizes of nano, edge or paper, or a config.json of yours.")
     ] = "nano",
-    also: Annotated[
-        list[More] | None, typer.Option(help="A label to predict beside the usual ones; the data has to have it.")
+    vocabulary: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="What the model tells: nano, celeba, demographics, expression, or a .toml file with labels of yours; "
+            "several are combined. The config's own by default.",
+            metavar="NAME",
+        ),
     ] = None,
     threads: Threads = None,
     cpu: Annotated[bool, typer.Option("--cpu", help="Train on the CPU, even if there is a GPU.")] = False,
@@ -52,11 +49,11 @@ def train(
     from faceinsight.models.presets import preset
     from faceinsight.models.training.recipe import Recipe
     from faceinsight.models.training.recipe import train as run
+    from faceinsight.models.vocabulary import load_vocabulary
 
     settings = FaceInsightConfig.from_json(_text(Path(config)), config) if config.endswith(".json") else preset(config)
-    if also:
-        labels = tuple(dict.fromkeys((*settings.attributes.also, *(label.value for label in also))))
-        settings = dataclasses.replace(settings, attributes=dataclasses.replace(settings.attributes, also=labels))
+    if vocabulary:
+        settings = dataclasses.replace(settings, vocabulary=load_vocabulary(*vocabulary))
     print(f"model: {run(Recipe.load(recipe), settings, data, out, threads or 0, cpu)}")
 
 
