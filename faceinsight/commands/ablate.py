@@ -28,13 +28,13 @@ def ablate(
 
     from faceinsight.benchmarks.ablation import ablate as run
     from faceinsight.benchmarks.ablation import markdown
-    from faceinsight.build_engines.build import model_directory
+    from faceinsight.models.checkpoint import model_directory
     from faceinsight.models.data.dataset import read_faces
     from faceinsight.models.faceinsight import FaceInsightModel
     from faceinsight.models.training.trainer import device
 
-    train, val = (read_faces(data, split) for split in ("train", "val"))
     network = FaceInsightModel.from_pretrained(model_directory(model)).to(device())
+    train, val = (read_faces(data, split, network.config.vocabulary) for split in ("train", "val"))
     print(f"torch {torch.__version__} on {device()}, {len(train)} training and {len(val)} val faces")
     found = run(network, train, val, seeds, steps, faces)
     print(markdown(found))
