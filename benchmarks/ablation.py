@@ -55,7 +55,7 @@ VARIANTS = {
 def ablate(model: FaceInsightModel, train: Faces, val: Faces, seeds: int, steps: int, faces: int) -> dict:
     """Trains and scores every variant with every seed.
 
-    train, val: read with the model's vocabulary. Returns {variant: {figure: [one a seed]}}; for the figures see `score`.
+    train, val: read with the model's vocabulary. Returns {variant: {figure: [one a seed]}}, see `score`.
     """
     vocabulary = model.config.vocabulary
     held_out, table = encode_nominal(model, val), prior(train, SYNTHETIC, GLASSES, vocabulary)
