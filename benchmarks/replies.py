@@ -46,7 +46,7 @@ def _beside(text: str, noun: str, words: Mapping[str, str]) -> list[str]:
     word = rf"\b(?:{'|'.join(words.values())})\b"
     run = rf"({word}(?:(?:[\s,/-]|\band\b|\bor\b|{word})*{word})?)"
     before = rf"{run}[\s,-]+(?:\w+\s+)?{noun}"
-    behind = rf"{noun}(?:\s+colou?r)?(?:\s*:|\s+(?:is|looks|appears|seems))(?:\s+\w+){{0,2}}?\s+{run}"
+    behind = rf"\b{noun}(?:\s+colou?r)?(?:\s*:|\s+(?:is|looks|appears|seems))(?:\s+\w+){{0,2}}?\s+{run}"
     return [match[1] for pattern in (before, behind) for match in re.finditer(pattern, text)]
 
 
