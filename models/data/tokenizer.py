@@ -11,7 +11,7 @@ from faceinsight.runtime.errors import InputError, reason
 from faceinsight.runtime.prompt import PromptTemplate
 
 from .questions import exchanges
-from .synthetic import sample_labels
+from .sampling import sample_labels
 
 SPECIAL = ("<bos>", "<eos>", "<pad>", "<q>", "<a>")
 
