@@ -108,8 +108,13 @@ def _near(pairs: collections.Counter, values: Sequence) -> int:
 
 
 def _number_scores(errors: Sequence[float], unclear: int, unit: str) -> dict:
-    found = {"mae": statistics.fmean(errors), "interval": mean_interval(errors)} if errors else {"mae": None, "interval": None}
-    return found | {"faces": len(errors), "unclear": unclear, "unit": unit}
+    return {
+        "mae": statistics.fmean(errors) if errors else None,
+        "interval": mean_interval(errors) if errors else None,
+        "faces": len(errors),
+        "unclear": unclear,
+        "unit": unit,
+    }
 
 
 def interval(shares: Sequence[Share]) -> tuple[float, float]:
@@ -161,7 +166,7 @@ def evaluate(
     see `agreement`, or None}. Raises InputError for an unusable folder, and where no face has a label that is asked
     for.
     """
-    faces = read_labelled(data, split, limit)
+    faces = read_labelled(data, split, model.vocabulary, limit)
     survey = Survey(model.vocabulary, [face.labels for face in faces], task)
     tally, parts = Tally(survey), IntersectionOverUnion(PARTS)
     agree = contradictions = failed = 0

@@ -211,7 +211,7 @@ def score_peer(
     folder, and where no face has a label that is asked for.
     """
     vocabulary = vocabulary or (load_vocabulary("nano") if model is None else model.vocabulary)
-    faces = read_labelled(data_folder, split, limit)
+    faces = read_labelled(data_folder, split, vocabulary, limit)
     survey = Survey(vocabulary, [face.labels for face in faces], task)
     tally, answered, times = Tally(survey), collections.Counter(), []
     failed, contradictions = 0, 0

@@ -10,6 +10,7 @@ import functools
 import math
 import re
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 from faceinsight.runtime.label import Bounds, Label
 
@@ -25,17 +26,20 @@ def says_yes(reply: str) -> bool | None:
     return yes_or_no(re.sub(r"^(yeah|yep|nope)\b", lambda m: "no" if m[1][0] in "nN" else "yes", reply, flags=re.I))
 
 
-def named_value(reply: str, label: Label, words: Mapping[str, str]) -> str | None:
+def named_value(
+    reply: str, label: Label, words: Mapping[str, str], faint: Mapping[str, str] = MappingProxyType({})
+) -> str | None:
     """Reads the one value of a choice that a reply names; None for no value or several.
 
-    words: value -> regular expression of the words for it. Where values stand beside the label's own word ("hair"), the
-    others (of clothes, of the photograph) are left out. The name of a coarse value counts if no value is named.
+    words: value -> regular expression of the words for it. Where they stand beside the label's own word ("hair"),
+    others (of clothes, of the photograph) are left out. faint: the same of words that count if there is none of the
+    former; the names of coarse values are faint, too.
     """
     text = _without_denials(reply.lower())
-    fine = {name: words[name] for name in label.value_names if name in words}
-    text = " / ".join(_beside(text, label.word.replace("-", " "), fine)) or text
+    if words:
+        text = " / ".join(_beside(text, label.word.replace("-", " "), words)) or text
     coarse = {value.coarse: re.escape(value.coarse) for value in label.values if value.coarse}
-    for among in (fine, coarse):
+    for among in (words, coarse | dict(faint)):
         if named := [value for value, pattern in among.items() if re.search(rf"\b(?:{pattern})\b", text)]:
             return named[0] if len(named) == 1 else None
     return None

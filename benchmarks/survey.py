@@ -40,7 +40,7 @@ class Question:
     """One question about one label.
 
     name: under which it is scored. values: those of the label for which Yes is right; None: it is an open one, whose
-    reply names the value. words: value -> regular expression of the words for it in a reply.
+    reply names the value. words, faint: see `named_value`.
     """
 
     name: str
@@ -48,6 +48,7 @@ class Question:
     label: Label
     values: tuple[str | bool, ...] | None
     words: Mapping[str, str]
+    faint: Mapping[str, str]
 
     def known(self, vocabulary: Vocabulary, labels: Mapping[str, object]) -> Known:
         """Says what labels answer: those of a data set, or of a face. Raises InputError for a value that the label does
@@ -82,7 +83,7 @@ class Question:
             unit = self.label.source.rpartition("_")[2].lower()
             if found := ranges(reply, (min(ends), max(ends)), unit):
                 return {self.name: within(found, groups)}
-        return {self.name: named_value(reply, self.label, self.words)}
+        return {self.name: named_value(reply, self.label, self.words, self.faint)}
 
     def scale(self) -> tuple[str, Scale] | None:
         """The name and the values that it is scored over; None for a number without groups."""
@@ -127,7 +128,7 @@ class Survey:
         self.vocabulary = vocabulary
         labels = vocabulary.labels if task is None else vocabulary.of_task(task)
         faces = list(faces)
-        every = [question for label in labels for question in _questions(label)]
+        every = [question for label in labels for question in questions_about(label)]
         self.questions = sorted(
             (q for q in every if any(q.known(vocabulary, face)[q.name] is not None for face in faces)), key=_place
         )
@@ -176,10 +177,12 @@ class Survey:
         return any(p != 0.5 and nearest[name] != bool(p) for name, p in known.items())
 
 
-def _questions(label: Label) -> list[Question]:
+def questions(label: Label) -> list[Question]:
+    """All questions about a label, as its language data has them."""
     language = label_language(label)
     return [
-        Question(name, asked.question, label, asked.values, language.replies) for name, asked in language.asked.items()
+        Question(name, asked.question, label, asked.values, language.replies, language.faint_replies)
+        for name, asked in language.asked.items()
     ]
 
 
