@@ -20,8 +20,8 @@ import numpy as np
 import torch
 from transformers import DynamicCache
 
-from faceinsight.build_engines.build import model_directory, model_hash
-from faceinsight.build_engines.vision import NAMES
+from faceinsight.build_engines.export import TENSOR_NAMES
+from faceinsight.models.checkpoint import model_directory, model_hash
 from faceinsight.models.data.dataset import read_labelled
 from faceinsight.models.data.readers import Record
 from faceinsight.models.faceinsight import FaceInsightModel
@@ -46,7 +46,7 @@ class TorchStage(Engine):
     """Runs a stage that sees pixels or features as its PyTorch module, in float32."""
 
     def __init__(self, module: torch.nn.Module, stage: str):
-        self._module, (self._inputs, self._outputs) = module, NAMES[stage]
+        self._module, (self._inputs, self._outputs) = module, TENSOR_NAMES[stage]
 
     @torch.no_grad()
     def run(self, feeds):
@@ -86,7 +86,7 @@ def with_pytorch(bundle: Bundle, network: FaceInsightModel) -> FaceInsight:
 
     network: the model that the bundle was built from.
     """
-    engines = {stage: TorchStage(getattr(network, stage), stage) for stage in NAMES}
+    engines = {stage: TorchStage(getattr(network, stage), stage) for stage in TENSOR_NAMES}
     perception = HostPerception(engines, bundle.manifest["sizes"], side_by_side=False)
     return FaceInsight(bundle, Backend(perception, TorchLanguage(network.language)))
 

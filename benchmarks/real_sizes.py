@@ -17,11 +17,11 @@ import numpy as np
 import onnx
 import torch
 
+from faceinsight.build_engines.export import export_stage
 from faceinsight.build_engines.half import for_tensorrt
 from faceinsight.build_engines.language import language_graph
 from faceinsight.build_engines.quantize import quantize_w8a8
-from faceinsight.build_engines.tensorrt import MODULES, Engines
-from faceinsight.build_engines.vision import stage_graph
+from faceinsight.build_engines.tensorrt import CompileOptions, compile_stage
 from faceinsight.calibration.ranges import activation_ranges
 from faceinsight.models.config import BackboneConfig
 from faceinsight.models.language_model import LanguageModel
@@ -29,6 +29,7 @@ from faceinsight.models.parser import FaceParser
 from faceinsight.models.presets import EDGE
 from faceinsight.models.vision import VisionEncoder
 from faceinsight.runtime.errors import FaceInsightError
+from faceinsight.runtime.targets import TARGETS, TENSORRT_RTX
 
 from .latency import peak_memory
 from .shapes import CLIP_L, QWEN3_06, QWEN25_05, QWEN25_15, SEGFORMER_B0, SIGLIP_B
@@ -47,7 +48,7 @@ CALIBRATED = 4
 """Random images that the INT8 ranges come from: what they are does not matter to the compiler."""
 
 
-def compile_size(name: str, precision: str, engines: Engines) -> dict:
+def compile_size(name: str, precision: str, options: CompileOptions) -> dict:
     """name: of SIZES. Returns {"export_s": from the PyTorch module to the graph that is compiled, "build_s", "peak_mb",
     of them "export_peak_mb", "plan_mb", "layers": of attention and of the KV cache}."""
     stage, config = SIZES[name]
@@ -55,7 +56,7 @@ def compile_size(name: str, precision: str, engines: Engines) -> dict:
     start = time.perf_counter()
     graph = language(config, precision) if stage == "language" else pixels(stage, config, precision)
     exported, export_peak = time.perf_counter(), peak_memory()
-    plan = engines.compile(stage, graph)
+    plan = compile_stage(stage, graph, options)
     layers = {kind: count for kind, count in plan.layers.items() if "ATTENTION" in kind or "KV_CACHE" in kind}
     return {
         "export_s": exported - start,
@@ -74,7 +75,7 @@ def language(config: BackboneConfig, precision: str) -> onnx.ModelProto:
 
 def pixels(stage: str, config: BackboneConfig, precision: str) -> onnx.ModelProto:
     module = (FaceParser if stage == "parser" else VisionEncoder)(config, weights=False)
-    graph = stage_graph(SimpleNamespace(**{stage: module}, config=SimpleNamespace(sizes={stage: config.size})), stage)
+    graph = export_stage(SimpleNamespace(**{stage: module}, config=SimpleNamespace(sizes={stage: config.size})), stage)
     if precision == "int8":
         chance = np.random.default_rng(0)
         images = (chance.integers(0, 256, (1, config.size, config.size, 3), np.uint8) for _ in range(CALIBRATED))
@@ -85,32 +86,34 @@ def pixels(stage: str, config: BackboneConfig, precision: str) -> onnx.ModelProt
 def main(arguments: Sequence[str] | None = None) -> None:
     about = __doc__.split("\n\n")[0]
     parser = argparse.ArgumentParser(prog="python -m faceinsight.benchmarks.real_sizes", description=about)
-    parser.add_argument("--target", choices=tuple(MODULES), default="tensorrt-rtx")
+    parser.add_argument(
+        "--target", choices=[name for name, target in TARGETS.items() if target.compiled], default=TENSORRT_RTX.name
+    )
     parser.add_argument("--sm", type=int, nargs="*", default=[], help="compute capability, such as 89")
     parser.add_argument("--only", nargs="+", choices=SIZES, default=tuple(SIZES), metavar="NAME", help=", ".join(SIZES))
     parser.add_argument("--precision", nargs="+", choices=PRECISIONS, default=PRECISIONS)
     parser.add_argument("--here", action="store_true", help="in this process, which is then not the size's own")
     given = parser.parse_args(arguments)
     try:
-        engines = Engines(given.target, tuple(given.sm), cache=False)
+        options = CompileOptions(TARGETS[given.target], tuple(given.sm), cache=False)
         measure = compile_size if given.here else _apart
         found = [
-            {"size": name, "precision": precision} | measure(name, precision, engines)
+            {"size": name, "precision": precision} | measure(name, precision, options)
             for name in given.only
             for precision in given.precision
         ]
     except FaceInsightError as error:
         print(f"real_sizes: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
-    versions = {"torch": torch.__version__, "onnx": onnx.__version__, given.target: engines.version}
+    versions = {"torch": torch.__version__, "onnx": onnx.__version__, given.target: options.version}
     show(found, versions)
     print(json.dumps({"sm": given.sm, "versions": versions, "context": EDGE.context, "sizes": found}))
 
 
-def _apart(name: str, precision: str, engines: Engines) -> dict:
+def _apart(name: str, precision: str, options: CompileOptions) -> dict:
     """A failure, such as too little memory, is that of one size: {"error": its last line}."""
     command = [sys.executable, "-m", "faceinsight.benchmarks.real_sizes", "--here", "--only", name]
-    command += ["--precision", precision, "--target", engines.target, "--sm", *map(str, engines.sm)]
+    command += ["--precision", precision, "--target", options.target.name, "--sm", *map(str, options.sm)]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         lines = done.stderr.strip().splitlines() or [f"ended by signal {-done.returncode}"]

@@ -1,70 +1,75 @@
-"""Which precision a stage gets: by what it costs in accuracy, and what it gains in time."""
+"""The precision of a stage: which ones can be asked for, and which one `auto` takes by error and time."""
 
 from __future__ import annotations
 
 from faceinsight.runtime.errors import InputError
+from faceinsight.runtime.targets import Target
 
-PRECISIONS = {
-    "cpu": ("int8", "fp32"),
-    "cuda": ("fp16", "fp32"),
-    "tensorrt": ("int8", "fp16"),
-    "tensorrt-rtx": ("int8", "fp16"),
-}
-"""Target -> what it is built in; the first is the default and what `auto` prefers, the last what it falls back to."""
 LANGUAGE_WEIGHTS = ("int8", "int4")
 BUDGETS = {"refiner": 0.003, "parser": 0.01, "vision": 0.08, "fusion": 0.008, "language": 0.01}
-"""Stage -> what the error of a precision must be below for `auto` to take it, in the measure of `Reference.error`.
+"""Stage -> the error that a precision must stay below for `auto` to take it; it is measured as `Reference.error` does.
 
-Errors of this size cost nano less than half a point. Its INT8 steps were widened, one stage at a time, and the answers
-scored on the 450 validation portraits; mean balanced accuracy of the labels against FP32, in points: refiner 0.0029
--0.1, vision 0.069 -0.2 and 0.145 -0.5, fusion 0.0086 -0.1. The parser's errors cost the labels nothing, but its maps'
-mean IoU 0.6 points at 0.012 and 2.0 at 0.026. INT8 as shipped is at 0.0006, 0.004, 0.035, 0.0001. Of the language
-model's words not one in a hundred may be another.
+Errors of this size cost nano less than half a point. To find them, the INT8 steps of one stage at a time were widened
+and the answers scored on the 450 validation portraits. Against FP32, the mean balanced accuracy of the labels changed,
+in points: refiner at an error of 0.0029 by -0.1, vision at 0.069 by -0.2 and at 0.145 by -0.5, fusion at 0.0086 by
+-0.1. Errors of the parser cost the labels nothing, but they cost the mean IoU of its maps 0.6 points at 0.012 and 2.0
+at 0.026. The language model may choose another token in fewer than one of a hundred places. In the order of
+BUDGETS, the shipped INT8 stages are at 0.0006, 0.004, 0.035 and 0.0001.
 """
 GAIN = 1.05
-"""So many times as fast a precision has to be to pay for its error; by less an engine differs from itself."""
+"""How many times as fast as the last precision another one must be; timings of the same engine differ by less."""
 
 
-def precisions(target: str, asked: str | None) -> tuple[str, ...]:
-    """What a stage is built in: one precision, or for "auto" all that may be chosen from. Raises InputError."""
-    if target not in PRECISIONS:
-        raise InputError(f"unknown target {target!r}; use {', '.join(PRECISIONS)}")
-    known = PRECISIONS[target]
+def precisions(target: Target, asked: str | None) -> tuple[str, ...]:
+    """The precisions to build a stage in.
+
+    asked: one of the target's precisions, "auto" for all of them, None for the target's default. Returns one precision,
+    or all that may be chosen from, the preferred first. Raises InputError for a precision that the target has not.
+    """
     if asked is None:
-        return known[:1]
+        return target.precisions[:1]
     if asked == "auto":
-        return known
-    if asked == "int8" and target == "cuda":
+        return target.precisions
+    if asked in target.precisions:
+        return (asked,)
+    if asked == "int8":
         raise InputError(
-            "ONNX Runtime's CUDA provider has no INT8 kernels for these stages; use --precision fp16, or --target "
-            "tensorrt"
+            f"ONNX Runtime has no INT8 kernels for these stages on target {target.name}; use --precision "
+            f"{target.precisions[0]}, or --target tensorrt"
         )
-    if asked not in known:
-        raise InputError(f"target {target} is not built in {asked}; use {', '.join(known)} or auto")
-    return (asked,)
+    raise InputError(f"target {target.name} is not built in {asked}; use {', '.join(target.precisions)} or auto")
 
 
-def language_precisions(target: str, usual: tuple[str, ...], weights: str | None) -> tuple[str, ...]:
-    """Those of the language model, whose quantised weights may be asked for by themselves. Raises InputError."""
+def language_precisions(target: Target, usual: tuple[str, ...], weights: str | None) -> tuple[str, ...]:
+    """The precisions to build the language model in.
+
+    usual: those of the other stages. weights: one of LANGUAGE_WEIGHTS that takes the place of the first, or None.
+    Raises InputError for other weights, and for a target that keeps the weights in float.
+    """
     if weights is None:
         return usual
     if weights not in LANGUAGE_WEIGHTS:
         raise InputError(f"unknown weights {weights!r} of the language model; use {' or '.join(LANGUAGE_WEIGHTS)}")
-    if target == "cuda":
-        raise InputError("target cuda keeps the language model's weights in float; leave --language-weights out")
+    if "int8" not in target.precisions:
+        raise InputError(
+            f"target {target.name} keeps the language model's weights in float; leave --language-weights out"
+        )
     return (weights, *usual[1:])
 
 
 def within_budget(stage: str, candidate: dict) -> bool:
+    """Whether a candidate's error is below the stage's budget. candidate: as in `choose`."""
     return candidate["error"]["value"] < BUDGETS[stage]
 
 
 def choose(stage: str, candidates: dict[str, dict]) -> tuple[str, str]:
-    """The precision that a stage gets, and why in words.
+    """Chooses the precision of a stage.
 
-    candidates: precision -> {"error", "latency_ms"} or, where it cannot be built, {"refused": why}; the preferred ones
-    first. One is taken if its error is below the budget and it is faster than the last, which is taken otherwise; what
-    cannot be timed is judged by its error.
+    The first one is taken whose error is below the budget and that is faster than the last one; if there is none, the
+    last one is taken. A candidate that could not be timed is judged by its error alone.
+
+    candidates: precision -> {"error", "latency_ms"}, or {"refused": why} if it cannot be built; the preferred first.
+    Returns the precision, and the reason in words.
     """
     *preferred, last = candidates
     if not preferred:
@@ -79,7 +84,7 @@ def choose(stage: str, candidates: dict[str, dict]) -> tuple[str, str]:
 
 
 def _judged(stage: str, candidate: dict, other: str, last: dict) -> tuple[str, str]:
-    """What speaks against the candidate, and what for it."""
+    """The reason against a candidate, empty if there is none, and the reason for it. other: name of the last one."""
     if "refused" in candidate:
         return f"cannot be built: {candidate['refused']}", ""
     error, budget = candidate["error"]["value"], BUDGETS[stage]

@@ -1,4 +1,4 @@
-"""What building can end in, beside the runtime's errors."""
+"""The errors of building a bundle that the runtime does not have."""
 
 from __future__ import annotations
 
@@ -6,4 +6,4 @@ from faceinsight.runtime.errors import FaceInsightError
 
 
 class CompileError(FaceInsightError):
-    """A graph cannot be built for its target."""
+    """A stage cannot be built for its target in this precision."""

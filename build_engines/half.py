@@ -1,4 +1,4 @@
-"""Float16 in the place of float32: the conversion, and whether a model's numbers fit."""
+"""Converts a float32 graph to float16, and checks that the model's numbers fit into float16."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from .errors import CompileError
 from .large import readable
 
 LARGEST = float(np.finfo(np.float16).max)
-_ENDLESS = 3e38
-"""Float32's own end and infinity are no quantities but bounds and masks; float16's end means the same."""
+_UNBOUNDED = 3e38
+"""From this magnitude on, a float32 number stands for "no limit", as in a mask or a bound of Clip. It is not checked,
+because float16's largest number or infinity then means the same."""
 
 
 def half_graph(graph: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy in float16, inputs and outputs too; integers stay as they are."""
+    """Makes a copy in float16, with its inputs and outputs; integers stay as they are."""
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
     copy = onnx.ModelProto()
@@ -30,8 +31,11 @@ def half_graph(graph: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def for_tensorrt(graph: onnx.ModelProto) -> onnx.ModelProto:
-    """The float16 copy that TensorRT takes: pixels [uint8] cast before all else, and parse maps int32, for it reads
-    uint8 into a Cast only, and writes none from integers."""
+    """Makes the float16 copy that TensorRT takes.
+
+    TensorRT reads a uint8 input into a Cast only and writes no uint8 output, so pixels are cast first and parse maps
+    become int32.
+    """
     copy = gs.import_onnx(graph)
     for value in copy.inputs:
         if value.dtype == np.uint8 and value.name == "parse_map":
@@ -48,7 +52,7 @@ def for_tensorrt(graph: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def cast_first(graph: gs.Graph, value: gs.Variable) -> None:
-    """All that reads the input `value` then reads it in float32."""
+    """Inserts a Cast to float32 behind the input `value`, and makes all of its readers read that."""
     cast = gs.Variable(f"{value.name}/float")
     for node in list(value.outputs):
         node.inputs[next(i for i, tensor in enumerate(node.inputs) if tensor is value)] = cast
@@ -56,10 +60,12 @@ def cast_first(graph: gs.Graph, value: gs.Variable) -> None:
 
 
 def check_range(stage: str, graph: onnx.ModelProto, feeds: Iterable[dict[str, np.ndarray]]) -> None:
-    """Raises CompileError if a weight or an activation of the float32 `graph` is too large for float16.
+    """Raises CompileError if a weight or an activation of a float32 graph is too large for float16.
 
-    ONNX Runtime would not show it: on the CPU it computes float16 graphs in float32. feeds: the graph's inputs, some
-    faces of one batch each; caches that are not given are empty.
+    Running the float16 graph would not show it, because ONNX Runtime computes it in float32 on the CPU.
+
+    stage: its name, for the message. feeds: inputs of the graph, several batches; a cache that is not among them is
+    empty.
     """
     for weight in graph.graph.initializer:
         if weight.data_type == onnx.TensorProto.FLOAT:
@@ -79,7 +85,7 @@ def check_range(stage: str, graph: onnx.ModelProto, feeds: Iterable[dict[str, np
 
 
 def _probe(graph: onnx.ModelProto, names: Iterable[str]) -> ort.InferenceSession:
-    """A session on `graph` that also returns the tensors `names`."""
+    """Opens a session on `graph` that also returns the tensors `names`."""
     outputs = graph.graph.output
     own = {value.name for value in outputs}
     outputs.extend(onnx.ValueInfoProto(name=name) for name in names if name not in own)
@@ -93,8 +99,9 @@ def _probe(graph: onnx.ModelProto, names: Iterable[str]) -> ort.InferenceSession
 
 
 def _check(stage: str, name: str, values: np.ndarray) -> None:
+    """Raises CompileError if one of the values is too large. name: of their weight or layer, for the message."""
     sizes = np.abs(values)
-    largest = float(sizes.max(initial=0, where=sizes < _ENDLESS))
+    largest = float(sizes.max(initial=0, where=sizes < _UNBOUNDED))
     if largest > LARGEST:
         raise CompileError(
             f"{stage} cannot be built in float16: {name} reaches {largest:.3g} and float16 ends at {LARGEST:.0f}; "

@@ -1,4 +1,4 @@
-"""A stage's interface, for the manifest."""
+"""The inputs and outputs of a stage, as the manifest lists them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import onnx
 
 
 def interface(graph: onnx.ModelProto) -> dict[str, dict]:
-    """{"inputs": {name: {"shape": [number, or name of a dynamic dimension], "dtype"}}, "outputs": likewise}."""
+    """Describes a graph's inputs and outputs.
+
+    Returns {"inputs": {name: {"shape": [a number, or the name of a dynamic dimension], "dtype"}}, "outputs": likewise}.
+    """
 
     def described(values) -> dict[str, dict]:
         return {

@@ -1,4 +1,4 @@
-"""The language model's decoder as one ONNX graph, from its weights and without the exporter."""
+"""Writes the language model's decoder as one ONNX graph, from its weights and without PyTorch's exporter."""
 
 from __future__ import annotations
 
@@ -23,28 +23,30 @@ def language_graph(
     half: bool = False,
     composite: bool = True,
 ) -> onnx.ModelProto:
-    """The decoder as ONNX; batch B, tokens T and visual tokens N dynamic, context S fixed, weights inside. Of a large
-    model it exceeds 2 GiB, which protobuf holds but does not serialise.
+    """Writes the decoder with its weights. Batch B, tokens T and visual tokens N are dynamic, the context S is fixed.
+
+    The graph of a large model exceeds 2 GiB, which protobuf can hold but not serialise, see large.py.
 
     Inputs
-      input_ids [B, T] int64: an id >= vocab_size is row id - vocab_size of visual_tokens.
+      input_ids [B, T] int64: an id >= vocab_size stands for row id - vocab_size of visual_tokens.
       visual_tokens [B, N, H] float32.
-      position [B] int64: tokens already in the cache; position + T <= S. Moving it back forgets what comes after.
+      position [B] int64: tokens already in the cache; position + T <= S. Moving it back forgets the later ones.
       past_key_i, past_value_i [B, N_kv, S, D] float32, for each layer i.
     Outputs
       logits [B, V] float32 and next_token [B] int64 (their argmax), of the last token only.
       present_key_i, present_value_i: like past_*; bind them to the same memory and the cache is updated in place.
 
-    half: float16 in the place of every float32 above, and within: what TensorRT has fused attention for.
-    quantize: None is float32; "int8" stores the embedding table and every linear layer in INT8 (symmetric, one step per
-    row of the table or output channel); activations, biases, norms and the cache are float32 in the graph. "int4"
-    differs in the linear layers of each layer: blocks of 64 inputs share a step. The output layer stays INT8, for it
-    alone would add a third to the error of nano's logits; GPUs take INT4 from compute capability 8.0 on. ONNX Runtime
-    rounds the input of a quantised layer to 8 bits for its integer kernel, unless the session's
-    `session.qdq_matmulnbits_accuracy_level` is 1. With `half` the embedding table stays float16, for TensorRT gathers
-    no INT8.
-    composite: False is for TensorRT before 10.15, see `PrimitiveWriter`: the present_* then need memory of their own,
-    so two sets of caches change places at every step.
+    quantize: None keeps the weights in float. "int8" stores the embedding table and every linear layer in INT8,
+    symmetric, with one step for each row of the table or output channel; activations, biases, norms and the cache stay
+    float. "int4" stores the linear layers inside the decoder's layers in INT4, where 64 inputs share a step; the output
+    layer stays INT8, because it alone would add a third to the error of nano's logits. GPUs take INT4 from compute
+    capability 8.0 on. ONNX Runtime rounds the input of a quantised layer to 8 bits for its integer kernel, unless the
+    session's `session.qdq_matmulnbits_accuracy_level` is 1.
+    half: float16 takes the place of every float32, which TensorRT's fused attention needs. The embedding table then
+    stays float16 too, because TensorRT does not gather INT8.
+    composite: whether the graph may use single operators for attention, rotary embedding, norm and cache. False is for
+    TensorRT before 10.15, see `PrimitiveWriter`; its present_* need memory of their own, so two sets of caches change
+    places at every step.
     Raises InputError for an architecture or an option that this graph does not cover.
     """
     if quantize not in (None, "int8", "int4"):
@@ -53,14 +55,17 @@ def language_graph(
         raise InputError("INT4 weights need TensorRT 10.15 or newer, as in JetPack 7.2; use int8 for an older one")
     if context < 1:
         raise InputError(f"context is {context}; the KV cache needs room for at least one token")
-    _check(model.backbone.config, half and composite)
+    _check(model, half and composite)
     writer = DecoderWriter if composite else PrimitiveWriter
     return writer(model, context, quantize, np.float16 if half else np.float32).write()
 
 
-def _check(config, fused: bool) -> None:
-    """config: the Hugging Face config. Raises InputError for what `DecoderWriter` would silently compute wrong, and
-    with `fused` for what TensorRT has no fused attention for."""
+def _check(model: LanguageModel, fused: bool) -> None:
+    """Raises InputError for an architecture that `DecoderWriter` would compute wrongly.
+
+    fused: also raises for heads that TensorRT has no fused attention for.
+    """
+    config = model.backbone.config
     if config.model_type not in FAMILIES:
         raise InputError(f"language model type {config.model_type!r} cannot be built; use one of {', '.join(FAMILIES)}")
     rope = config.rope_parameters
@@ -75,9 +80,7 @@ def _check(config, fused: bool) -> None:
             f"{config.num_attention_heads} attention heads cannot share {config.num_key_value_heads} key-value heads; "
             "the first must be a multiple of the second"
         )
-
-    head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    heads = config.num_attention_heads
+    heads, head_dim = config.num_attention_heads, model.head_dim
     if fused and (heads < 4 or head_dim > 256 or head_dim % 16):
         raise InputError(
             f"TensorRT has no fused attention for {heads} heads of {head_dim}; it takes 4 or more, of a multiple of "

@@ -1,4 +1,4 @@
-"""Graphs that may exceed 2 GiB, the most that protobuf writes in one piece."""
+"""Passes on graphs that may exceed 2 GiB, the most that protobuf can write in one piece."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ from onnx.external_data_helper import load_external_data_for_model
 
 from .errors import CompileError
 
-# protobuf's own limit, less what is not weights
+# protobuf's own limit, with room for all that is not weights
 LIMIT = (1 << 31) - (1 << 24)
 
 
 def is_large(graph: onnx.ModelProto) -> bool:
+    """Whether the graph is too large for one piece."""
     return sum(weight.ByteSize() for weight in graph.graph.initializer) > LIMIT
 
 
 def serialised(graph: onnx.ModelProto) -> bytes:
-    """The graph as the file that a bundle holds. Raises CompileError if it is too large for one."""
+    """The content of the graph's file in a bundle. Raises CompileError if the graph is too large for one file."""
     if is_large(graph):
         raise CompileError(
             f"the graph of {graph.graph.name} exceeds 2 GiB, the most that an ONNX file holds; build it with --target "
@@ -32,15 +33,17 @@ def serialised(graph: onnx.ModelProto) -> bytes:
 
 @contextlib.contextmanager
 def readable(graph: onnx.ModelProto) -> Iterator[bytes | str]:
-    """What parsers and sessions take: the serialised graph or, of a large one, the path of a temporary file with the
-    weights in another one beside it."""
+    """Gives what a parser or a session can read.
+
+    It is the serialised graph, or the path of a temporary file if the graph is large; its weights are beside that file.
+    """
     if not is_large(graph):
         yield graph.SerializeToString(deterministic=True)
         return
     with tempfile.TemporaryDirectory(prefix="faceinsight-") as folder:
         path = Path(folder) / "graph.onnx"
         onnx.save_model(graph, path, save_as_external_data=True, all_tensors_to_one_file=True, location="weights")
-        # saving took the weights out of the graph
+        # saving moved the weights out of the graph
         load_external_data_for_model(graph, folder)
         for weight in graph.graph.initializer:
             weight.ClearField("data_location")

@@ -1,59 +1,56 @@
-"""W8A8: puts QuantizeLinear / DequantizeLinear around the operators that pay in INT8.
+"""W8A8: puts QuantizeLinear and DequantizeLinear (Q/DQ) around the operators that calibration/policy.py chooses.
 
-Symmetric: activations per tensor, weights per output channel. Both encodings take the same steps from one calibration;
-they differ in one thing: after a ReLU ONNX Runtime's uint8 with zero point 0 reaches twice as far before it clips.
+Quantisation is symmetric, with one step for each activation and for each output channel of a weight. ONNX Runtime and
+TensorRT get the same steps, but ONNX Runtime's activations are uint8: after a ReLU, whose zero point is 0, they reach
+twice as far before they clip.
 """
 
 from __future__ import annotations
 
 from collections.abc import Container
-from typing import Literal
 
 import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
-from faceinsight.calibration.ranges import Ranges, sites
+from faceinsight.calibration.policy import integer_operators
+from faceinsight.calibration.ranges import Ranges
 from faceinsight.runtime.errors import InputError
-
-Encoding = Literal["onnxruntime", "tensorrt"]
 
 
 def quantize_w8a8(
-    graph: onnx.ModelProto, ranges: Ranges, encoding: Encoding = "onnxruntime", keep: Container[str] = ()
+    graph: onnx.ModelProto, ranges: Ranges, engine: str = "onnxruntime", keep: Container[str] = ()
 ) -> onnx.ModelProto:
-    """A copy of `graph` with Q/DQ pairs. ranges: see `activation_ranges`. keep: nodes to leave in float."""
-    return _Quantizer(graph, ranges, encoding).run(keep)
+    """Makes a copy of a float graph with Q/DQ pairs.
 
-
-def ends(graph: onnx.ModelProto) -> set[str]:
-    """The first and the last of the nodes that `quantize_w8a8` makes INT8: those next to pixels and to the answer."""
-    nodes = [site.node for site in sites(graph)]
-    return {*nodes[:1], *nodes[-1:]}
+    ranges: of the graph's activations, see `activation_ranges`. engine: the kind of engine that will run it, see
+    `Target.engine`. keep: names of nodes that stay in float. Raises InputError if a range is missing.
+    """
+    return _Quantizer(graph, ranges, engine).run(keep)
 
 
 class _Quantizer:
-    """Edits one graph; a tensor or weight read in several places is quantised once."""
+    """Edits one graph. A tensor or weight that is read in several places is quantised once."""
 
-    def __init__(self, graph: onnx.ModelProto, ranges: Ranges, encoding: Encoding):
+    def __init__(self, graph: onnx.ModelProto, ranges: Ranges, engine: str):
         self.source = graph
         self.graph = gs.import_onnx(graph)
         self.nodes = {node.name: node for node in self.graph.nodes}
         self.tensors = self.graph.tensors()
         self.ranges = ranges
-        self.encoding = encoding
+        self.engine = engine
         self.done: dict[str, gs.Variable] = {}
 
     def run(self, keep: Container[str]) -> onnx.ModelProto:
-        chosen = sites(self.source, keep)
-        originals = {name: self.tensors[name] for site in chosen for name in (*site.inputs, site.output) if name}
-        # outputs first: a Conv is integer only when Q follows it, and all that reads the tensor then reads its DQ
-        for site in chosen:
-            if site.output and site.output not in self.done:
-                self._after(originals[site.output])
-        for site in chosen:
-            node = self.nodes[site.node]
-            for place, name in enumerate(site.inputs):
+        chosen = integer_operators(self.source, self.engine, keep)
+        originals = {name: self.tensors[name] for item in chosen for name in (*item.inputs, item.output) if name}
+        # outputs first: a Conv is integer only if Q follows it, and every reader of the tensor then reads its DQ
+        for item in chosen:
+            if item.output and item.output not in self.done:
+                self._after(originals[item.output])
+        for item in chosen:
+            node = self.nodes[item.node]
+            for place, name in enumerate(item.inputs):
                 node.inputs[place] = self._activation(originals[name])
             if node.op != "Add":
                 node.inputs[1] = self._weight(node.inputs[1], axis=0 if node.op == "Conv" else 1)
@@ -65,7 +62,7 @@ class _Quantizer:
         return result
 
     def _after(self, tensor: gs.Variable) -> None:
-        """Every reader of `tensor` reads its quantised form."""
+        """Makes every reader of `tensor` read its quantised form."""
         readers = list(tensor.outputs)
         quantised = self._activation(tensor)
         for node in readers:
@@ -80,24 +77,25 @@ class _Quantizer:
         return self.done[tensor.name]
 
     def scale(self, name: str) -> tuple[np.ndarray, np.ndarray]:
-        """Step (float32) and zero point (int8 or uint8) of an activation.
+        """Returns the step (float32) and the zero point of an activation: int8 for TensorRT, else uint8.
 
-        uint8 keeps ONNX Runtime's CPU kernels fast (int8 activations are slower than float there). An activation
-        that is never negative has its zero point at 0, which lets it fuse the ReLU into the convolution.
+        uint8 keeps ONNX Runtime's CPU kernels fast, where int8 activations are slower than float. An activation that is
+        never negative has its zero point at 0, which lets ONNX Runtime fuse the ReLU into the convolution.
         """
         if name not in self.ranges:
             raise InputError(f"tensor {name!r} has no range: these scales are of another graph; calibrate this model")
         low, high = self.ranges[name]
         # an all-zero activation still needs a step
         step = np.float32(max(-low, high, 1e-6) / 127)
-        if self.encoding == "tensorrt":
-            return step, np.int8(0)
-        return step, np.uint8(0 if low >= 0 else 128)
+        if self.engine == "onnxruntime":
+            return step, np.uint8(0 if low >= 0 else 128)
+        return step, np.int8(0)
 
     def _weight(self, weight: gs.Constant, axis: int) -> gs.Variable:
-        """int8, one step (float32) per output channel. axis: 0 for Conv's [out, in, ...], 1 for MatMul's [in, out].
+        """Quantises a weight to int8 with one step (float32) for each output channel.
 
-        The bias stays float: TensorRT wants it so, and ONNX Runtime turns it into int32 when it loads the graph.
+        axis: that of the output channels, 0 for Conv's [out, in, ...], 1 for MatMul's [in, out]. The bias stays float:
+        TensorRT wants it so, and ONNX Runtime makes it int32 when it loads the graph.
         """
         key = f"{weight.name} by {axis}"
         if key not in self.done:

@@ -1,14 +1,13 @@
-"""Compiles a stage's ONNX graph into an engine, with TensorRT (10.3 or newer) or TensorRT-RTX: one builder path.
+"""Compiles a stage's ONNX graph into a plan, with TensorRT (10.3 or newer) or TensorRT-RTX.
 
-Networks are strongly typed, so precision is what the graph says: INT8 between its Q/DQ pairs, float16 elsewhere.
-TensorRT-RTX compiles without a GPU, for any that it knows; TensorRT compiles for the one that is there.
+Networks are strongly typed, so the graph decides the precision: INT8 between its Q/DQ pairs, float16 elsewhere.
+TensorRT-RTX needs no GPU, and compiles for any kind of GPU that it knows. TensorRT compiles for this machine's GPU.
 """
 
 from __future__ import annotations
 
 import collections
 import functools
-import importlib
 import json
 import signal
 import threading
@@ -20,39 +19,35 @@ from types import ModuleType
 import onnx
 import torch
 
-from faceinsight.runtime import cache
+from faceinsight.runtime import disk_cache
 from faceinsight.runtime.cuda import Device
 from faceinsight.runtime.errors import InputError
 from faceinsight.runtime.progress import ProgressBar
-from faceinsight.runtime.tensorrt import MODULES, error_log
+from faceinsight.runtime.targets import Target
+from faceinsight.runtime.tensorrt import error_log
 
-from .cache import TimingCache, fingerprint, plan_path, timing_path
 from .errors import CompileError
 from .interface import interface
 from .large import readable
+from .plan_cache import TimingCache, fingerprint, plan_path, timing_path
 
-_WHERE = {
-    "tensorrt": "it comes with JetPack 6.1 and newer (a virtual environment sees it with --system-site-packages), "
-    "NVIDIA's containers or pip install tensorrt",
-    "tensorrt-rtx": "install it with pip install 'faceinsight[tensorrt-rtx]'",
-}
 _NO_GPU = "cudaError 35"
-"""In what TensorRT-RTX logs where it compiles without one, which is no error."""
-FIRST = (10, 3)
-"""The first TensorRT that is built for: JetPack 6.1's."""
-COMPOSITE = (10, 15)
-"""The first TensorRT with layers for attention, rotary embedding and KV cache."""
+"""These words are in what TensorRT-RTX logs as an error on a machine without a GPU, where it compiles all the same."""
 LANGUAGE_PROFILES = ("prefill", "decode")
+"""The optimisation profiles of the language model, in the engine's order."""
 
 Shape = tuple[int, ...]
 Profile = Mapping[str, tuple[Shape, Shape, Shape]]
-"""Input -> least, usual and largest shape."""
+"""Input -> its smallest, its usual and its largest shape."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A serialised engine. layers: kind -> how many the network had. float32: its matrix multiplications and
-    convolutions that compute in float32, by name. interface: see `interface`."""
+    """A serialised engine.
+
+    layers: kind -> number of them in the network. float32: names of the matrix multiplications and convolutions that
+    compute in float32. interface: the graph's inputs and outputs, see `interface`.
+    """
 
     content: bytes
     layers: dict[str, int]
@@ -61,104 +56,57 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Engines:
-    """How all stages of a bundle are compiled; for sm and workspace_mib see `compile_engine`.
+class CompileOptions:
+    """How the stages of a bundle are compiled.
 
-    max_faces: of one batch of the stages before the language model. max_batch: sequences that the language model
-    reads at once. cache: whether plans and timings of earlier builds are used, and kept for later ones.
+    target: one that is compiled. sm, workspace_mib: see `compile_engine`. max_faces: the largest batch of the stages
+    before the language model. cache: whether to use the plans and timings of earlier builds, and to keep them for later
+    ones.
     """
 
-    target: str
+    target: Target
     sm: tuple[int, ...] = ()
     max_faces: int = 4
-    max_batch: int = 1
     workspace_mib: int | None = None
     cache: bool = True
 
     def __post_init__(self) -> None:
-        """Raises InputError now, not after the export."""
-        trt = library(self.target)
-        if self.target == "tensorrt" and _numbers(trt) < FIRST:
+        """Raises InputError for what this machine or its library cannot do, before anything is exported."""
+        trt = self.target.library()
+        if _numbers(trt) < self.target.oldest:
+            oldest = ".".join(map(str, self.target.oldest))
             raise InputError(
-                f"TensorRT is {trt.__version__} here; these engines need {'.'.join(map(str, FIRST))} or newer, as in "
-                "JetPack 6.1"
+                f"{self.target.name} is {trt.__version__} here and its engines need {oldest} or newer; "
+                f"{self.target.install}"
             )
         _capabilities(trt, self.target, self.sm)
         _builder(trt, self.target, error_log(trt, _NO_GPU))
-        if self.tied:
-            _ = self.gpu
+        _ = self.gpu
 
     @property
     def version(self) -> str:
-        return library(self.target).__version__
+        """The version of the library."""
+        return self.target.library().__version__
 
     @property
     def composite(self) -> bool:
-        """Whether the library has the language model's operators, or needs them as primitive ones."""
-        return self.target == "tensorrt-rtx" or _numbers(library(self.target)) >= COMPOSITE
-
-    @property
-    def tied(self) -> bool:
-        """To the GPU that is here."""
-        return self.target == "tensorrt"
+        """Whether the library has the language model's operators; otherwise they are written as primitive ones."""
+        return _numbers(self.target.library()) >= self.target.composite
 
     @functools.cached_property
     def gpu(self) -> dict | None:
-        return gpu() if self.tied else None
+        """{"name", "sm"} of the GPU that the plans are tied to, None if they are not tied."""
+        return gpu() if self.target.tied else None
 
     @property
     def device(self) -> dict:
-        """What the engines are for, as the manifest has it."""
-        capabilities = [self.gpu["sm"]] if self.tied else list(self.sm) or "any"
-        return {
-            "gpu": self.gpu,
-            "compute_capabilities": capabilities,
-            "max_faces": self.max_faces,
-            "max_batch": self.max_batch,
-        }
-
-    def compile(self, stage: str, graph: onnx.ModelProto) -> Plan:
-        """A stage's graph as it comes from `for_tensorrt`, or the language model's in float16, as an engine.
-
-        Raises CompileError also where float32 is left in it.
-        """
-        profiles = self._profiles(stage, graph)
-        circumstances = (profiles, self.target, self.version, self.sm, self.gpu, self.workspace_mib)
-        path = plan_path(fingerprint(graph, *circumstances)) if self.cache else None
-        if path and (known := cache.read(path)):
-            layers, content = known.split(b"\n", 1)
-            with ProgressBar(f"compile {stage} (cached)", 1) as advance:
-                advance({})
-            return Plan(content, json.loads(layers), (), interface(graph))
-        timings = timing_path(self.target, self.version, self.gpu) if self.cache and self.tied else None
-        plan = compile_engine(self.target, graph, profiles, stage, self.sm, self.workspace_mib, timings)
-        if plan.float32:
-            raise CompileError(f"{stage} would compute in float32: {', '.join(plan.float32)}")
-        if path:
-            cache.write(path, json.dumps(plan.layers).encode() + b"\n" + plan.content)
-        return plan
-
-    def _profiles(self, stage: str, graph: onnx.ModelProto) -> list[Profile]:
-        if stage == "language":
-            return language_profiles(graph, self.max_batch)
-        return [
-            {value.name: tuple(_shape(value, {"batch": faces}) for faces in (1, 1, self.max_faces))
-             for value in graph.graph.input}
-        ]  # fmt: skip
-
-
-def library(target: str) -> ModuleType:
-    """The module of MODULES. Raises InputError for another target, and where it is not installed."""
-    if target not in MODULES:
-        raise InputError(f"{target!r} is not compiled by TensorRT; use {' or '.join(MODULES)}")
-    try:
-        return importlib.import_module(MODULES[target])
-    except ImportError as error:
-        raise InputError(f"target {target} needs the module {MODULES[target]} ({error}); {_WHERE[target]}") from error
+        """What the plans run on, in the form of the manifest."""
+        capabilities = [self.gpu["sm"]] if self.gpu else list(self.sm) or "any"
+        return {"gpu": self.gpu, "compute_capabilities": capabilities, "max_faces": self.max_faces}
 
 
 def gpu() -> dict:
-    """{"name", "sm"} of the GPU that is compiled for. Raises InputError where there is none."""
+    """{"name", "sm"} of this machine's first GPU. Raises InputError if there is none."""
     if torch.cuda.is_available():
         found = torch.cuda.get_device_properties(0)
         return {"name": found.name, "sm": 10 * found.major + found.minor}
@@ -170,16 +118,49 @@ def _numbers(trt: ModuleType) -> tuple[int, ...]:
     return tuple(int(part) for part in trt.__version__.split(".")[:2])
 
 
-def language_profiles(graph: onnx.ModelProto, max_batch: int = 1) -> list[Profile]:
-    """LANGUAGE_PROFILES: up to the whole context, and one token; of up to max_batch sequences (usually one), with any
-    number of visual tokens."""
+def compile_stage(stage: str, graph: onnx.ModelProto, options: CompileOptions) -> Plan:
+    """Compiles a stage, or finds its plan in the cache.
+
+    graph: as `for_tensorrt` makes it, or the language model's in float16. Raises CompileError, also if a part of it
+    would compute in float32.
+    """
+    target = options.target
+    profiles = language_profiles(graph) if stage == "language" else [_face_profile(graph, options.max_faces)]
+    circumstances = (profiles, target.name, options.version, options.sm, options.gpu, options.workspace_mib)
+    path = plan_path(fingerprint(graph, *circumstances)) if options.cache else None
+    if path and (known := disk_cache.read(path)):
+        layers, content = known.split(b"\n", 1)
+        with ProgressBar(f"compile {stage} (cached)", 1) as advance:
+            advance({})
+        return Plan(content, json.loads(layers), (), interface(graph))
+    timings = timing_path(target.name, options.version, options.gpu) if options.cache and options.gpu else None
+    plan = compile_engine(target, graph, profiles, stage, options.sm, options.workspace_mib, timings)
+    if plan.float32:
+        raise CompileError(f"{stage} would compute in float32: {', '.join(plan.float32)}")
+    if path:
+        disk_cache.write(path, json.dumps(plan.layers).encode() + b"\n" + plan.content)
+    return plan
+
+
+def _face_profile(graph: onnx.ModelProto, max_faces: int) -> Profile:
+    """The shapes of a stage that sees faces, for 1 (the usual number) to max_faces of them."""
+    return {
+        value.name: tuple(_shape(value, {"batch": faces}) for faces in (1, 1, max_faces)) for value in graph.graph.input
+    }
+
+
+def language_profiles(graph: onnx.ModelProto) -> list[Profile]:
+    """The shapes of one sequence, for each of LANGUAGE_PROFILES.
+
+    "prefill" takes up to as many tokens as the context has, "decode" takes one; both take any number of visual tokens.
+    """
     inputs = {value.name: value for value in graph.graph.input}
     context = inputs["past_key_0"].type.tensor_type.shape.dim[2].dim_value
     usual = max(1, context // 4)
     tokens = {"prefill": (1, usual, context), "decode": (1, 1, 1)}
 
     def profile(name: str) -> Profile:
-        bounds = zip((1, 1, max_batch), tokens[name], (1, usual, context), strict=True)
+        bounds = zip((1, 1, 1), tokens[name], (1, usual, context), strict=True)
         sizes = [dict(zip(("batch", "tokens", "visual"), bound, strict=True)) for bound in bounds]
         return {name: tuple(_shape(value, size) for size in sizes) for name, value in inputs.items()}
 
@@ -191,7 +172,7 @@ def _shape(value: onnx.ValueInfoProto, sizes: Mapping[str, int]) -> Shape:
 
 
 def compile_engine(
-    target: str,
+    target: Target,
     graph: onnx.ModelProto,
     profiles: Sequence[Profile],
     name: str = "engine",
@@ -201,12 +182,13 @@ def compile_engine(
 ) -> Plan:
     """Compiles a graph, with a progress bar; Ctrl-C ends it.
 
-    target: of MODULES. profiles: the shapes that the engine takes, an optimisation profile each. sm: compute
-    capabilities (89 for 8.9) that a TensorRT-RTX engine is for; none makes a portable one; TensorRT has none to choose.
-    workspace_mib: most scratch memory; the library's own choice if None. timings: file of a `TimingCache`. Raises
-    InputError for a capability that the library does not know, CompileError with its words when it fails.
+    target: TENSORRT or TENSORRT_RTX. profiles: the shapes that the engine takes, one optimisation profile each. name:
+    what progress and errors call the graph. sm: the compute capabilities (89 for 8.9) that a TensorRT-RTX engine is
+    for, none for a portable one; TensorRT takes none. workspace_mib: the most scratch memory in MiB; None leaves it to
+    the library. timings: the file of a `TimingCache`. Raises InputError for a capability that the library does not
+    know, CompileError with the library's words if it fails.
     """
-    trt = library(target)
+    trt = target.library()
     log = error_log(trt, _NO_GPU)
     builder = _builder(trt, target, log)
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
@@ -215,15 +197,16 @@ def compile_engine(
         parsed = parser.parse_from_file(model) if isinstance(model, str) else parser.parse(model)
     if not parsed:
         problems = [parser.get_error(i).desc() for i in range(parser.num_errors)]
-        raise CompileError(f"{target} cannot read the graph of {name}: {_line(problems[-1] if problems else log.last)}")
+        problem = _line(problems[-1] if problems else log.last)
+        raise CompileError(f"{target.name} cannot read the graph of {name}: {problem}")
     config = builder.create_builder_config()
     for shapes in profiles:
         profile = builder.create_optimization_profile()
         for tensor, bounds in shapes.items():
             profile.set_shape(tensor, *bounds)
         if not profile or config.add_optimization_profile(profile) < 0:
-            raise CompileError(f"{target} does not take the shapes of {name}: {log.last}")
-    # the runtime gives an engine the memory that it works in, so that it can be captured in CUDA graphs
+            raise CompileError(f"{target.name} does not take the shapes of {name}: {log.last}")
+    # the runtime gives an engine its scratch memory, so that it can be captured in CUDA graphs
     if hasattr(trt.BuilderFlag, "REQUIRE_USER_ALLOCATION"):
         config.set_flag(trt.BuilderFlag.REQUIRE_USER_ALLOCATION)
     if workspace_mib is not None:
@@ -237,42 +220,46 @@ def compile_engine(
         config.progress_monitor = monitor.attached
         content = builder.build_serialized_network(network, config)
     if content is None:
-        raise CompileError(f"{target} could not compile {name}: {log.last}")
+        raise CompileError(f"{target.name} could not compile {name}: {log.last}")
     if known:
         known.save()
     return Plan(bytes(content), _kinds(network), _in_float32(trt, network), interface(graph))
 
 
-def _builder(trt: ModuleType, target: str, log):
+def _builder(trt: ModuleType, target: Target, log):
     try:
         return trt.Builder(log)
-    except TypeError as error:  # what the binding makes of a null pointer
+    except TypeError as error:  # the binding raises it for a null pointer
         raise InputError(
-            f"{target} {trt.__version__} cannot start: {log.last}; it needs an NVIDIA GPU, and a driver that is new "
-            "enough"
+            f"{target.name} {trt.__version__} cannot start: {log.last}; it needs an NVIDIA GPU and a driver that is "
+            "new enough"
         ) from error
 
 
-def _capabilities(trt: ModuleType, target: str, sm: Sequence[int]) -> list:
-    """The library's own names of them. Raises InputError for what it does not know."""
+def _capabilities(trt: ModuleType, target: Target, sm: Sequence[int]) -> list:
+    """The library's own values for compute capabilities. Raises InputError for one that it does not know."""
     if not sm:
         return []
     if not hasattr(trt, "ComputeCapability"):
-        raise InputError(f"target {target} compiles for the GPU that is there; leave the compute capability out")
+        raise InputError(f"target {target.name} compiles for the GPU of this machine; leave --sm out")
     known = {
         int(member[2:]): value for member, value in trt.ComputeCapability.__members__.items() if member[2:].isdigit()
     }
     if unknown := [str(number) for number in sm if number not in known]:
-        raise InputError(f"{target} does not know the compute capability {', '.join(unknown)}; known: {sorted(known)}")
+        raise InputError(
+            f"{target.name} does not know the compute capability {', '.join(unknown)}; known: {sorted(known)}"
+        )
     return [known[number] for number in dict.fromkeys(sm)]
 
 
 def _kinds(network) -> dict[str, int]:
+    """Kind of layer -> number of them in the network."""
     kinds = collections.Counter(network.get_layer(i).type.name for i in range(network.num_layers))
     return dict(sorted(kinds.items()))
 
 
 def _in_float32(trt: ModuleType, network) -> tuple[str, ...]:
+    """Names of the convolutions and matrix multiplications that compute in float32."""
     layers = (network.get_layer(i) for i in range(network.num_layers))
     heavy = (trt.LayerType.CONVOLUTION, trt.LayerType.DECONVOLUTION, trt.LayerType.MATRIX_MULTIPLY)
     return tuple(
@@ -281,11 +268,12 @@ def _in_float32(trt: ModuleType, network) -> tuple[str, ...]:
 
 
 def _line(text: str) -> str:
+    """The text on one line, cut off where it is too long for a message."""
     return " ".join(text.split())[:400]
 
 
 class _Monitor:
-    """A progress bar over the library's outermost phase; an interrupt ends the build."""
+    """Shows the library's outermost phase as a progress bar, and ends the build at an interrupt."""
 
     def __init__(self, trt: ModuleType, name: str):
         self.interrupted = False
@@ -317,7 +305,7 @@ class _Monitor:
             self.advance = None
 
     def __enter__(self) -> _Monitor:
-        # the handler runs in the main thread alone, and only there can it be set
+        # Python lets only the main thread set a signal handler
         self.in_main = threading.current_thread() is threading.main_thread()
         if self.in_main:
             self.before = signal.signal(signal.SIGINT, self._interrupt)

@@ -1,4 +1,4 @@
-"""How long a compiled engine takes, where there is a GPU to run it."""
+"""Times a compiled engine, if this machine has a GPU that can run it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import numpy as np
 
 from faceinsight.runtime.cuda import Device, DeviceArray
 from faceinsight.runtime.errors import FaceInsightError
+from faceinsight.runtime.targets import Target
 from faceinsight.runtime.tensorrt import DECODE, Executor, Library
 
 from .tensorrt import Plan
@@ -13,10 +14,11 @@ from .tensorrt import Plan
 WARM_UP, ROUNDS = 5, 50
 
 
-def measure(target: str, stage: str, plan: Plan) -> dict[str, float] | None:
-    """{"p50", "p90"} in ms on the GPU that is here, without copies: of one face, of the language model a decode step.
+def measure(target: Target, stage: str, plan: Plan) -> dict[str, float] | None:
+    """Times a plan on this machine's GPU, without copies: on one face, or for one decode step of the language model.
 
-    None where it cannot run: there is no GPU, too little room on it, or the plan is for another one.
+    Returns {"p50", "p90"} in ms. Returns None if it cannot run: there is no GPU, too little memory on it, or the plan
+    is for another GPU.
     """
     try:
         device = Device()
@@ -29,12 +31,12 @@ def measure(target: str, stage: str, plan: Plan) -> dict[str, float] | None:
 
 
 def _arrays(device: Device, executor: Executor, plan: Plan) -> dict[str, DeviceArray]:
-    """An array for every input and output, of one face and one token."""
+    """Allocates an array for every input and output, in the shapes of one face and one token."""
     arrays = {}
     for name, value in (plan.interface["inputs"] | plan.interface["outputs"]).items():
         past = name.replace("present_", "past_", 1)
         if past != name and "KV_CACHE_UPDATE" in plan.layers:
-            arrays[name] = arrays[past]  # updated in place
+            arrays[name] = arrays[past]  # the cache is updated in place
         else:
             shape = tuple(side if isinstance(side, int) else 1 for side in value["shape"])
             arrays[name] = device.empty(shape, executor.dtypes[name])
@@ -42,6 +44,7 @@ def _arrays(device: Device, executor: Executor, plan: Plan) -> dict[str, DeviceA
 
 
 def _times(device: Device, executor: Executor, arrays: dict[str, DeviceArray], profile: int) -> list[float]:
+    """Runs the engine ROUNDS times; returns the time of each run in ms."""
     stream, before, after = device.stream(), device.event(), device.event()
     for array in arrays.values():
         stream.zero(array)
@@ -50,7 +53,7 @@ def _times(device: Device, executor: Executor, arrays: dict[str, DeviceArray], p
         context.execute(stream)
     stream.synchronize()
     graph = None
-    if context.capturable(stream):  # as the runtime does it: small engines take longer to enqueue than to run
+    if context.capturable(stream):  # as the runtime does, because a small engine takes longer to enqueue than to run
         with stream.capture() as graph:
             context.execute(stream)
     times = []

@@ -1,4 +1,4 @@
-"""Every stage of a build against PyTorch: its error on real inputs and its latency here, both for the manifest."""
+"""Compares every stage of a build with PyTorch: its error and its latency, both for the manifest."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .large import readable
 
 QUESTIONS = ("is the person wearing glasses?", "what colour is the hair?", "describe this face")
 ASKED_FACES = 4
-"""The language model is asked about so many, and so many are run to see how large numbers get."""
+"""The number of faces that the language model is asked about, and that the ranges for float16 are checked on."""
 _DTYPES = {
     f"tensor({name})": dtype
     for name, dtype in (("float", np.float32), ("float16", np.float16), ("uint8", np.uint8), ("int32", np.int32),
@@ -30,15 +30,15 @@ _DTYPES = {
 
 
 class UnoptimisedEngine(Engine, CacheEngine):
-    """A graph on the CPU as it is written, in the place of the engine that is compiled of it.
+    """Runs a graph on the CPU as it is written, in the place of the engine that it is compiled to.
 
-    Inputs are converted to what the graph takes, float16 outputs to float32. ONNX Runtime's optimiser is off, for it
-    gets Q/DQ in float16 wrong by a fifth.
+    Inputs are converted to the dtypes that the graph takes, float16 outputs to float32. ONNX Runtime's optimiser is
+    off, because it makes an error of a fifth with Q/DQ in float16.
     """
 
     def __init__(self, graph: onnx.ModelProto):
         options = ort.SessionOptions()
-        options.log_severity_level = 3  # it warns that it has no float16 kernel and casts
+        options.log_severity_level = 3  # it warns that it has no float16 kernel and casts instead
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         with readable(graph) as model:
             self._session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
@@ -85,16 +85,19 @@ MEASURES = {
     "vision": ("features", "relative L2 of features", _relative),
     "fusion": ("probabilities", "mean difference of probabilities", _mean_difference),
 }
-"""Stage -> the output that is compared, in words how, and how. The language model's is in `Reference.error`."""
+"""Stage -> the output that is compared, the measure in words, and the measure. For the language model see
+`Reference.error`."""
 
 
 class Reference:
-    """What PyTorch makes of the checked faces, computed once. Each stage is fed with PyTorch's outputs of the stages
-    before it, so its error is its own."""
+    """The outputs of the PyTorch model for some faces, computed once.
+
+    Each stage is fed with what PyTorch's stages before it give, so that its error is its own.
+    """
 
     @torch.no_grad()
     def __init__(self, model: FaceInsightModel, crops: dict[str, np.ndarray]):
-        """crops: encoder -> [n, S, S, 3] uint8."""
+        """Runs the PyTorch model. crops: stage -> [n, S, S, 3] uint8 RGB."""
         pixels = {name: torch.from_numpy(items) for name, items in crops.items()}
         placement, parse_map = model.refiner(pixels["refiner"]), model.parser(pixels["parser"])
         features = model.vision(pixels["vision"])
@@ -108,12 +111,12 @@ class Reference:
             "fusion": probabilities.numpy(),
         }
         config = model.language.backbone.config
-        head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
         self._prompter = Prompter(model.tokenizer_json, model.config.prompt, model.language.vocab_size)
-        self._shape = CacheShape(config.num_hidden_layers, config.num_key_value_heads, head_dim, model.config.context)
+        layers, kv_heads = config.num_hidden_layers, config.num_key_value_heads
+        self._shape = CacheShape(layers, kv_heads, model.language.head_dim, model.config.context)
 
     def single_faces(self, stage: str) -> Iterator[dict[str, np.ndarray]]:
-        """The stage's inputs for the first ASKED_FACES faces, one at a time."""
+        """Gives the stage's inputs for the first ASKED_FACES faces, one at a time."""
         for row in range(min(ASKED_FACES, len(self.tokens))):
             if stage == "language":
                 yield {
@@ -125,7 +128,7 @@ class Reference:
                 yield {name: items[row : row + 1] for name, items in self.feeds[stage].items()}
 
     def error(self, stage: str, engine: Engine | CacheEngine) -> dict:
-        """{"measure": in words, "value"}."""
+        """Measures how much an engine of the stage differs from PyTorch: {"measure": in words, "value"}."""
         if stage == "language":
             measure, value = "share of greedy tokens that differ", self._language_error(engine)
         else:
@@ -134,7 +137,10 @@ class Reference:
         return {"measure": measure, "value": round(value, 6)}
 
     def latency(self, stage: str, engine: Engine | CacheEngine) -> dict[str, float]:
-        """{"p50", "p90"} in ms of one face; of the language model, of a decode step after a prefix of 96 tokens."""
+        """Times an engine on one face, or the language model's on one decode step after a prefix of 96 tokens.
+
+        Returns {"p50", "p90"} in ms.
+        """
         if stage != "language":
             one = next(self.single_faces(stage))
             return _latency(lambda: engine.run(one))
@@ -145,7 +151,7 @@ class Reference:
 
     @torch.no_grad()
     def _language_error(self, engine: CacheEngine) -> float:
-        """Teacher-forced: the share of the engine's answer tokens that PyTorch would not have chosen there."""
+        """The share of the engine's answer tokens that PyTorch would not have chosen after the same tokens."""
         decoder = self._decoder(engine)
         wrong = total = 0
         for row in range(min(ASKED_FACES, len(self.tokens))):
@@ -165,7 +171,7 @@ class Reference:
         return wrong / max(1, total)
 
     def _prefix(self, row: int) -> list[int]:
-        """Token ids of what the language model is told of a face."""
+        """Token ids of what the language model is told about a face. row: the face's."""
         names = self.model.config.attributes.names
         known = dict(zip(names, self.wanted["fusion"][row].tolist(), strict=True))
         labels = labels_from_assignment(consistent_assignment(known, rules_for(names)))

@@ -1,4 +1,4 @@
-"""What one run of a graph has to compute and to move: the two sides of a roofline."""
+"""Counts what one run of a graph has to compute and to move, which are the two sides of a roofline."""
 
 from __future__ import annotations
 
@@ -9,35 +9,36 @@ import numpy as np
 import onnx
 from onnx.reference import ReferenceEvaluator
 
-Type = tuple[int, tuple[int, ...]]  # of onnx.TensorProto, and shape
+Type = tuple[int, tuple[int, ...]]
+"""The type of a tensor, as a number of onnx.TensorProto, and its shape."""
 
 HEAVY = ("Conv", "MatMul", "Gemm", "Attention")
-"""Operators that are counted. What stands between them is taken as fused into them."""
+"""The operators that are counted. All others are taken to be fused into them."""
 _LAYOUT = ("DequantizeLinear", "Transpose", "Reshape")
 _INTEGERS = (onnx.TensorProto.INT8, onnx.TensorProto.UINT8, onnx.TensorProto.INT4, onnx.TensorProto.UINT4)
 _KEPT_BYTES = 1024
-"""Constants up to this size may hold shapes, which inference reads."""
+"""Constants up to this size may hold shapes, which shape inference reads."""
 
 
 def work(graph: onnx.ModelProto, sizes: Mapping[str, int]) -> dict[str, int]:
-    """sizes: dynamic dimension -> its size, such as {"batch": 1, "tokens": 1, "visual": 64}.
+    """Counts the work of one run.
 
-    Returns
-      operations: twice the multiplications of HEAVY operators, which come with an addition each.
-      integer_operations: those of them whose both inputs are quantised.
-      weight_bytes: constants, each once, as they are stored (INT8 and INT4 as such); of a table that is only looked up,
-        the rows that are.
-      activation_bytes: what HEAVY operators read and write, and the graph's inputs and outputs. A tensor that is
-        quantised counts as what it is quantised to.
-      cache_bytes: the inputs past_*, read whole as `Attention` does, and the new tokens written into them.
-      kernels: the HEAVY operators.
-    Raises ValueError for a dimension without a size, and where a shape does not follow from the sizes.
+    sizes: dynamic dimension -> its size, such as {"batch": 1, "tokens": 1, "visual": 64}. Returns
+      operations: multiplications and additions of the HEAVY operators, which do as many of the one as of the other.
+      integer_operations: those of the operators whose two inputs are both quantised.
+      weight_bytes: all constants, each once, in the size that they are stored in. Of a table that is only looked up,
+        the rows that are looked up.
+      activation_bytes: what the HEAVY operators read and write, and the graph's inputs and outputs. A tensor that is
+        quantised counts in its integer type.
+      cache_bytes: the inputs past_*, which `Attention` reads whole, and the new tokens that are written into them.
+      kernels: the number of HEAVY operators.
+    Raises ValueError if a dimension has no size, or if a shape does not follow from the sizes.
     """
     return _Counter(graph, sizes).count()
 
 
 class _Counter:
-    """Shapes, types, makers and readers of one graph's tensors."""
+    """Knows the shape, the type, the maker and the readers of every tensor of one graph."""
 
     def __init__(self, graph: onnx.ModelProto, sizes: Mapping[str, int]):
         self.body, self.sizes = graph.graph, sizes
@@ -53,8 +54,9 @@ class _Counter:
                 self.readers.setdefault(name, []).append(node)
 
     def count(self) -> dict[str, int]:
+        """Counts, see `work`."""
         heavy = [node for node in self.body.node if node.op_type in HEAVY]
-        # a tensor that several read is read several times, and written once
+        # a tensor with several readers is read several times, but written once
         moved = [self.stored(name) for node in heavy for name in node.input[:3] if name and self.is_activation(name)]
         moved += [self.as_quantised(node.output[0]) for node in heavy]
         caches = [value.name for value in self.body.input if value.name.startswith("past_")]
@@ -70,32 +72,34 @@ class _Counter:
         }
 
     def operations(self, node: onnx.NodeProto) -> int:
+        """Counts the operations of a HEAVY operator."""
         first, second = (self.shape(name) for name in node.input[:2])
         made = math.prod(self.shape(node.output[0]))
         if node.op_type == "Conv":
             return 2 * made * math.prod(second[1:])
-        if node.op_type == "Attention":  # [B, heads, tokens, D] or [B, tokens, heads * D]; scores, then the mixture
+        if node.op_type == "Attention":  # [B, heads, tokens, D] or [B, tokens, heads * D]; scores, then their use
             return 2 * second[-2] * (math.prod(first) + made)
         transposed = any(attribute.name == "transA" and attribute.i for attribute in node.attribute)
         return 2 * made * first[0 if transposed else -1]
 
     def is_integer(self, node: onnx.NodeProto) -> bool:
+        """Whether both inputs of a HEAVY operator are quantised."""
         return all(self.type(self.source(name))[0] in _INTEGERS for name in node.input[:2])
 
     def is_activation(self, name: str) -> bool:
-        """Neither a constant nor a cache."""
+        """Whether a tensor is neither a constant nor a cache."""
         source = self.source(name)
         cached = source in self.makers and self.makers[source].op_type in ("TensorScatter", "ScatterND")
         return not cached and source not in self.constants
 
     def source(self, name: str) -> str:
-        """What a tensor was before it was dequantised and laid out in another way."""
+        """The tensor that this one is made from by dequantising and by changing the layout."""
         while (maker := self.makers.get(name)) is not None and maker.op_type in _LAYOUT:
             name = maker.input[0]
         return name
 
     def constant_bytes(self, name: str) -> int:
-        """Of what is read of a constant in one run."""
+        """Counts the bytes of a constant that one run reads: of a table that is only looked up, the rows."""
         readers = self.readers.get(name, [])
         looked_up = [node for node in readers if node.op_type == "Gather" and node.input[0] == name]
         if readers and len(looked_up) == len(readers):
@@ -103,16 +107,16 @@ class _Counter:
         return self.bytes(name) if readers else 0
 
     def written(self, cache: str) -> int:
-        """cache: [B, N_kv, S, D], of which the new tokens are written."""
+        """Counts the bytes of the new tokens that are written into a cache [B, N_kv, S, D]."""
         return self.bytes(cache) * self.sizes["tokens"] // self.shape(cache)[2]
 
     def stored(self, name: str) -> str:
-        """The integers that a dequantised tensor comes from; else the tensor itself."""
+        """The integers that a tensor is dequantised from, or the tensor itself if it is not dequantised."""
         maker = self.makers.get(name)
         return maker.input[0] if maker is not None and maker.op_type == "DequantizeLinear" else name
 
     def as_quantised(self, name: str) -> str:
-        """What a result is stored as: the integers, if that is all that is read of it, behind its activation or not."""
+        """The tensor that a result is stored as: its integers if only they are read, directly or after a ReLU."""
         last = name
         while len(readers := self.readers.get(last, [])) == 1 and readers[0].op_type in ("Relu", "QuantizeLinear"):
             last = readers[0].output[0]
@@ -136,20 +140,20 @@ class _Counter:
 
 
 def _bytes(kind: int, shape: tuple[int, ...]) -> int:
-    """kind: of onnx.TensorProto; INT4 has two in a byte."""
+    """Counts the bytes of a tensor. kind: its type, of onnx.TensorProto; a byte holds two numbers of INT4."""
     half = kind in (onnx.TensorProto.INT4, onnx.TensorProto.UINT4)
     bits = 4 if half else 8 * onnx.helper.tensor_dtype_to_np_dtype(kind).itemsize
     return (math.prod(shape) * bits + 7) // 8
 
 
 def _inferred(graph: onnx.ModelProto, sizes: Mapping[str, int]) -> dict[str, Type]:
-    """Tensor -> its type and shape with these sizes; what cannot be inferred is left out."""
+    """Infers the types with these sizes: tensor -> type and shape, without the tensors that cannot be inferred."""
     copy = onnx.ModelProto(ir_version=graph.ir_version, opset_import=graph.opset_import)
     body = copy.graph
     body.name = graph.graph.name
     body.node.extend(graph.graph.node)
     body.input.extend(graph.graph.input)
-    for output in graph.graph.output:  # their dimensions follow from the inputs'
+    for output in graph.graph.output:  # without dimensions, because these follow from those of the inputs
         body.output.append(onnx.helper.make_tensor_value_info(output.name, output.type.tensor_type.elem_type, None))
     for value in body.input:
         for dim in value.type.tensor_type.shape.dim:
@@ -157,7 +161,7 @@ def _inferred(graph: onnx.ModelProto, sizes: Mapping[str, int]) -> dict[str, Typ
                 if dim.dim_param not in sizes:
                     raise ValueError(f"{value.name} has a dimension {dim.dim_param}, which has no size")
                 dim.dim_value = sizes[dim.dim_param]
-    for tensor in graph.graph.initializer:  # the weights' values say nothing of shapes, and may be gigabytes
+    for tensor in graph.graph.initializer:  # large values say nothing about shapes, and may be gigabytes
         if tensor.ByteSize() <= _KEPT_BYTES:
             body.initializer.append(tensor)
         else:
@@ -167,6 +171,7 @@ def _inferred(graph: onnx.ModelProto, sizes: Mapping[str, int]) -> dict[str, Typ
 
 
 def _types(graph: onnx.ModelProto) -> dict[str, Type]:
+    """Tensor -> its type and shape, as far as ONNX can infer them."""
     found = onnx.shape_inference.infer_shapes(graph, data_prop=True).graph
     types = {}
     for value in (*found.input, *found.value_info, *found.output):
@@ -177,7 +182,7 @@ def _types(graph: onnx.ModelProto) -> dict[str, Type]:
 
 
 def _fold(body: onnx.GraphProto, types: Mapping[str, Type]) -> None:
-    """Computes what follows from known shapes: inference does not see how long a `Range` of one is."""
+    """Replaces nodes that compute with known shapes by constants, because inference cannot tell how long a Range is."""
     known = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in body.initializer}
     for node in body.node:
         if node.op_type == "Shape" and node.input[0] in types:

@@ -13,6 +13,8 @@ from typing import Annotated
 
 import typer
 
+from faceinsight.runtime.targets import TARGETS
+
 app = typer.Typer(
     name="faceinsight",
     help="Face question answering where the camera is.",
@@ -161,9 +163,7 @@ def parse(
 def build(
     out: Annotated[Path, typer.Option(help="Bundle directory to write.", show_default=False)],
     model: Annotated[Path | None, typer.Option(help="Model directory; the bundled nano checkpoint by default.")] = None,
-    target: Annotated[
-        str, typer.Option(help="What the bundle runs on.", metavar="cpu|cuda|tensorrt|tensorrt-rtx")
-    ] = "cpu",
+    target: Annotated[str, typer.Option(help="What the bundle runs on.", metavar="|".join(TARGETS))] = "cpu",
     precision: Annotated[
         str | None,
         typer.Option(
@@ -192,9 +192,6 @@ def build(
     max_faces: Annotated[
         int | None, typer.Option(min=1, help="TensorRT: most faces of one batch.", show_default="4")
     ] = None,
-    max_batch: Annotated[
-        int | None, typer.Option(min=1, help="TensorRT: most questions answered at once.", show_default="1")
-    ] = None,
     workspace_mib: Annotated[int | None, typer.Option(min=1, help="TensorRT: most scratch memory.")] = None,
     no_cache: Annotated[
         bool, typer.Option("--no-cache", help="TensorRT: compile anew, and keep nothing for the next build.")
@@ -208,7 +205,6 @@ def build(
     compiling = {
         "sm": tuple(dict.fromkeys(sm or ())),
         "max_faces": max_faces,
-        "max_batch": max_batch,
         "workspace_mib": workspace_mib,
         "cache": False if no_cache else None,
     }
@@ -237,9 +233,10 @@ def calibrate(
 ) -> None:
     """Measure on images how large activations get, which an INT8 build needs, and write that to a scales file."""
     _needs("build", "torch", "onnx", "onnx_graphsurgeon", "onnxslim")
-    from faceinsight.build_engines.build import calibrate_model
+    from faceinsight.build_engines.export import export_stages
+    from faceinsight.calibration.calibrate import calibrate_model
 
-    count = calibrate_model(model, images, out, limit)
+    count = calibrate_model(model, images, out, export_stages, limit)
     print(f"wrote {out}: ranges from {count} faces")
 
 

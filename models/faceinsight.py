@@ -6,8 +6,8 @@ stage's ONNX graph and its PyTorch reference are the same code.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import os
 from pathlib import Path
 
 import torch
@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from faceinsight.runtime.errors import InputError
+from faceinsight.runtime.files import replacing_file
 
 from .attributes import AttributeHead
 from .backbone import resolve
@@ -142,11 +143,10 @@ class FaceInsightModel(nn.Module):
                 state[name] = value.contiguous()
             seen.add(value.data_ptr())
         texts = {"config.json": self.config.to_json(), TOKENIZER: self.tokenizer_json}
-        for name, text in texts.items():
-            (directory / (name + ".tmp")).write_text(text, encoding="utf-8")
-        save_file(state, directory / (WEIGHTS + ".tmp"))
-        for name in (*texts, WEIGHTS):
-            os.replace(directory / (name + ".tmp"), directory / name)
+        with contextlib.ExitStack() as files:  # none is renamed before all are written
+            for name, text in texts.items():
+                files.enter_context(replacing_file(directory / name)).write_text(text, encoding="utf-8")
+            save_file(state, files.enter_context(replacing_file(directory / WEIGHTS)))
 
     @classmethod
     def from_pretrained(cls, directory: str | Path) -> FaceInsightModel:

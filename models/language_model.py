@@ -19,6 +19,12 @@ class LanguageModel(nn.Module):
         self.width = self.backbone.config.hidden_size
         self.vocab_size = self.backbone.get_input_embeddings().num_embeddings
 
+    @property
+    def head_dim(self) -> int:
+        """Width of one attention head."""
+        config = self.backbone.config
+        return getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+
     def grow(self, vocab_size: int) -> None:
         """Adds rows to the embedding table and to the output layer; they begin near the mean of the others."""
         self.backbone.resize_token_embeddings(vocab_size)

@@ -13,9 +13,7 @@ from .engine import CacheEngine, Engine, OnnxEngine
 from .errors import BundleError, InputError
 from .kv_cache import CacheShape
 from .perceive import HostPerception, Perception
-
-ENGINES = {"cpu": "onnxruntime", "cuda": "onnxruntime", "tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt-rtx"}
-"""Target -> the kind of engine that its bundles hold."""
+from .targets import TARGETS
 
 
 @dataclass(frozen=True)
@@ -37,14 +35,15 @@ def open_backend(bundle: Bundle, device: str, threads: int | None) -> Backend:
     if threads is not None and threads < 0:
         raise InputError(f"threads must not be negative: {threads}")
     gpu = None if device == "cpu" else _ordinal(device)
-    kind = bundle.manifest["engine"]["kind"]
-    if (bundle.target == "cpu") != (gpu is None) or kind != ENGINES[bundle.target]:
+    target, kind = TARGETS[bundle.target], bundle.manifest["engine"]["kind"]
+    on_gpu = target.device == "cuda"
+    if on_gpu != (gpu is not None) or kind != target.engine:
         raise BundleError(
             f"{bundle.directory} was built for the target {bundle.target!r} with {kind}, which does not run on device "
             f"{device!r}; build one that does with `faceinsight build --target {'cpu' if gpu is None else 'cuda'} "
-            f"--out DIR`{'' if bundle.target == 'cpu' else ', or use device cuda'}"
+            f"--out DIR`{', or use device cuda' if on_gpu else ''}"
         )
-    if kind != "onnxruntime":
+    if target.compiled:
         return _tensorrt(bundle, gpu)
     return _onnxruntime(bundle, gpu, threads or cpu_count())
 
@@ -71,7 +70,7 @@ def _tensorrt(bundle: Bundle, gpu: int) -> Backend:
     from .tensorrt import Library
 
     device, manifest = Device(gpu), bundle.manifest
-    library, stages = Library(manifest["engine"]["kind"], device), manifest["stages"]
+    library, stages = Library(TARGETS[bundle.target], device), manifest["stages"]
     library.check(bundle)
     # given away: on a Jetson a plan that stays in the host's memory takes the GPU's
     executors = {stage: library.load(stage, bundle.files.pop(stage), library.rebuild(bundle)) for stage in STAGES}

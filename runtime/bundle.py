@@ -5,21 +5,21 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-import os
-import shutil
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import BundleError, FaceInsightError, InputError
+from .files import replacing_directory
 from .prompt import Prompter, PromptTemplate
+from .targets import TARGETS
 from .vocabulary import Vocabulary
 
 FORMAT_VERSION = 4
 MANIFEST = "manifest.json"
 TOKENIZER = "tokenizer.json"
-STAGES = ("refiner", "parser", "vision", "fusion", "language")
-TARGETS = ("cpu", "cuda", "tensorrt", "tensorrt-rtx")
+PERCEPTION_STAGES = ("refiner", "parser", "vision", "fusion")
+"""The stages that see a face; the language model comes after them."""
+STAGES = (*PERCEPTION_STAGES, "language")
 NANO = Path(__file__).with_name("nano")
 """The bundled bundle: nano, INT8, for the CPU."""
 
@@ -145,11 +145,11 @@ def _checked(directory: Path, entry: dict) -> bytes:
 
 
 def write_bundle(directory: str | Path, manifest: dict, files: dict[str, bytes]) -> None:
-    """Writes beside `directory` and renames, so that no half bundle is ever seen; an older bundle there is replaced.
+    """Writes a bundle, whole or not at all; an older bundle at that place is replaced.
 
     files: file name -> content, each named by the manifest. manifest: format_version, name, target, model_hash;
     engine {kind, version}; built_with {torch, onnx}; device {gpu {name, sm} that a plan is tied to or None,
-    compute_capabilities [sm] or "any", max_faces, max_batch}, None but for TensorRT; stages; tokenizer {file, sha256};
+    compute_capabilities [sm] or "any", max_faces}, None but for TensorRT; stages; tokenizer {file, sha256};
     sizes {refiner, parser, vision} crop sides in pixels; vocabulary; prompt; language {layers, kv_heads,
     head_dim, vocab_size, context}. It is sealed here.
     Of a stage: file, sha256, bytes; precision in words; inputs and outputs {name: {shape, dtype}}; error {measure,
@@ -163,29 +163,14 @@ def write_bundle(directory: str | Path, manifest: dict, files: dict[str, bytes])
     directory = Path(directory).absolute()
     check_replaceable(directory)
     try:
-        directory.parent.mkdir(parents=True, exist_ok=True)
-        beside = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
+        with replacing_directory(directory) as new:
+            for name, content in files.items():
+                (new / name).write_bytes(content)
+            (new / MANIFEST).write_text(json.dumps(sealed(manifest), indent=1) + "\n", encoding="utf-8")
     except OSError as error:
-        raise BundleError(f"cannot write beside {directory}: {error.strerror}; give --out a place to write") from error
-    old = beside / "old"
-    try:
-        new = beside / "new"
-        new.mkdir()
-        for name, content in files.items():
-            (new / name).write_bytes(content)
-        (new / MANIFEST).write_text(json.dumps(sealed(manifest), indent=1) + "\n", encoding="utf-8")
-        if directory.exists():
-            os.replace(directory, old)
-        try:
-            os.replace(new, directory)
-        except OSError:
-            if old.exists():
-                os.replace(old, directory)
-            raise
-    except OSError as error:
-        raise BundleError(f"cannot write the bundle {directory}: {error.strerror}") from error
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
+        raise BundleError(
+            f"cannot write the bundle {directory}: {error.strerror}; give --out a directory that can be written"
+        ) from error
 
 
 def check_replaceable(directory: Path) -> None:

@@ -6,19 +6,17 @@ A plan is native code: only bundles whose SHA-256 was checked get here.
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
-from . import cache
+from . import disk_cache
 from .bundle import Bundle
 from .cuda import Device, DeviceArray, Stream
-from .errors import BundleError, FaceInsightError, InputError, reason
+from .errors import BundleError, FaceInsightError, InputError
+from .targets import Target
 
-MODULES = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}
-"""Target -> the Python module that compiles and runs its plans."""
 PREFILL, DECODE = 0, 1
 """The language model's optimisation profiles."""
 _PORTABLE = 80
@@ -28,33 +26,27 @@ _PORTABLE = 80
 class Library:
     """TensorRT or TensorRT-RTX on one GPU."""
 
-    def __init__(self, kind: str, device: Device):
-        """kind: of MODULES. Raises InputError where it is not installed or does not start."""
-        where = "JetPack and NVIDIA's containers have it" if kind == "tensorrt" else "pip install tensorrt-rtx"
-        try:
-            self.module = importlib.import_module(MODULES[kind])
-        except (ImportError, OSError) as error:
-            raise InputError(
-                f"engines of {kind} need the module {MODULES[kind]}, which cannot be loaded ({reason(error)}); {where}"
-            ) from error
+    def __init__(self, target: Target, device: Device):
+        """target: TENSORRT or TENSORRT_RTX. Raises InputError where its library is not installed or does not start."""
+        self.module = target.library()
         self.device, self.log = device, error_log(self.module)
-        self._kind, self._kernels = kind, None
+        self._target, self._kernels = target, None
         try:
             with device.current():
                 self._runtime = self.module.Runtime(self.log)
         except TypeError as error:  # what the binding makes of a null pointer
-            raise InputError(f"{self} cannot start on {device}: {self.log.last}; {where}") from error
+            raise InputError(f"{self} cannot start on {device}: {self.log.last}; {target.install}") from error
 
     def __str__(self) -> str:
-        return f"{self._kind} {self.module.__version__}"
+        return f"{self._target.name} {self.module.__version__}"
 
     def check(self, bundle: Bundle) -> None:
         """Raises BundleError if it was built with another version or for another GPU."""
-        manifest, here = bundle.manifest, self.module.__version__
+        manifest, name, here = bundle.manifest, self._target.name, self.module.__version__
         version = manifest["engine"]["version"]
         if version != here:
             raise BundleError(
-                f"{bundle.directory} was built with {self._kind} {version}, this is {here}; {self.rebuild(bundle)}"
+                f"{bundle.directory} was built with {name} {version}, this is {here}; {self.rebuild(bundle)}"
             )
         built_for, sm = manifest.get("device") or {}, self.device.sm
         gpu, capabilities = built_for.get("gpu"), built_for.get("compute_capabilities", "any")
@@ -70,8 +62,8 @@ class Library:
 
     def rebuild(self, bundle: Bundle) -> str:
         """The command that makes the bundle fit here."""
-        sm = f" --sm {self.device.sm}" if self._kind == "tensorrt-rtx" else ""
-        return f"rebuild it here: faceinsight build --target {self._kind}{sm} --out {bundle.directory}"
+        sm = "" if self._target.tied else f" --sm {self.device.sm}"
+        return f"rebuild it here: faceinsight build --target {self._target.name}{sm} --out {bundle.directory}"
 
     def load(self, stage: str, plan: bytes, mend: str = "rebuild it here") -> Executor:
         """Raises BundleError where the library refuses the plan, OutOfMemoryError where it does not fit."""
@@ -93,7 +85,7 @@ class Library:
         config.dynamic_shapes_kernel_specialization_strategy = kinds.EAGER if specialise else kinds.NONE
         if self._kernels is None:
             self._kernels = config.create_runtime_cache()
-            if known := cache.read(self._kernels_path):
+            if known := disk_cache.read(self._kernels_path):
                 self._kernels.deserialize(known)  # False, and nothing changed, if it is of another environment
         config.set_runtime_cache(self._kernels)
         return engine.create_execution_context(config)
@@ -102,11 +94,12 @@ class Library:
         """Keeps what TensorRT-RTX compiled here for the next process."""
         if self._kernels is not None:
             with self.device.current():
-                cache.write(self._kernels_path, bytes(self._kernels.serialize()))
+                disk_cache.write(self._kernels_path, bytes(self._kernels.serialize()))
 
     @property
     def _kernels_path(self) -> Path:
-        return cache.of_gpu("kernels", f"{self._kind}-{self.module.__version__}", self.device.name, self.device.sm)
+        library = f"{self._target.name}-{self.module.__version__}"
+        return disk_cache.of_gpu("kernels", library, self.device.name, self.device.sm)
 
 
 class Executor:

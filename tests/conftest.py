@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from faceinsight import FaceInsight
-from faceinsight.build_engines import build
+from faceinsight.build_engines import export
+from faceinsight.build_engines.build import build_bundle
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -24,18 +25,18 @@ def cache_folder(tmp_path_factory):
 @pytest.fixture(scope="session", autouse=True)
 def exports_once():
     """A stage with the same weights is exported once, however many builds there are: it takes seconds each time."""
-    export, known = build.stage_graph, {}
+    export_stage, known = export.export_stage, {}
 
     def once(model, stage):
         digest = hashlib.sha256(f"{stage} {model.config.to_json()}".encode())
         for name, value in model.state_dict().items():
             digest.update(name.encode() + value.numpy().tobytes())
         if (key := digest.digest()) not in known:
-            known[key] = export(model, stage)
+            known[key] = export_stage(model, stage)
         return copy.deepcopy(known[key])
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(build, "stage_graph", once)
+        patch.setattr(export, "export_stage", once)
         yield
 
 
@@ -43,7 +44,7 @@ def exports_once():
 def cuda_bundle(tmp_path_factory):
     """nano for ONNX Runtime's CUDA provider."""
     out = tmp_path_factory.mktemp("cuda") / "bundle"
-    build.build_bundle(None, out, "cuda")
+    build_bundle(None, out, "cuda")
     return out
 
 

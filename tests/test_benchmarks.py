@@ -13,7 +13,7 @@ from faceinsight.benchmarks.ablation import VARIANTS, _learner, _train, ablate, 
 from faceinsight.benchmarks.accuracy import PARTS, PartsTally, evaluate
 from faceinsight.benchmarks.latency import bench
 from faceinsight.benchmarks.pytorch_peer import PytorchPeer
-from faceinsight.build_engines.build import model_directory
+from faceinsight.models.checkpoint import model_directory
 from faceinsight.models.correlation import CorrelationConstraint
 from faceinsight.models.data.portraits import Portraits, targets
 from faceinsight.models.data.synthetic import generate

@@ -9,8 +9,9 @@ import pytest
 from typer.testing import CliRunner
 
 from faceinsight import FaceInsight
-from faceinsight.build_engines.build import build_bundle, model_directory
+from faceinsight.build_engines.build import build_bundle
 from faceinsight.cli import app
+from faceinsight.models.checkpoint import model_directory
 from faceinsight.runtime.bundle import MANIFEST, NANO, STAGES, read_bundle, write_bundle
 from faceinsight.runtime.errors import BundleError, InputError
 
@@ -141,7 +142,7 @@ def test_calibration_of_another_model_is_refused(tmp_path):
 
 
 def test_a_missing_calibration_is_found_before_anything_is_exported(tmp_path, monkeypatch):
-    monkeypatch.setattr("faceinsight.build_engines.build._exported", None)
+    monkeypatch.setattr("faceinsight.build_engines.build.export_stages", None)
     for given, message in ((tmp_path / "nowhere", "int8 needs calibration"), (tmp_path, "0 usable faces in 0 images")):
         with pytest.raises(InputError, match=message):
             build_bundle(None, tmp_path / "out", precision="auto", calibration=given)
@@ -162,7 +163,7 @@ def test_the_manifest_says_why_a_precision_was_taken(rebuilt, full):
         (["--target", "toaster"], "unknown target 'toaster'; use cpu, cuda, tensorrt, tensorrt-rtx"),
         (["--precision", "fp8"], "target cpu is not built in fp8; use int8, fp32 or auto"),
         (["--language-weights", "int3"], "unknown weights 'int3' of the language model; use int8 or int4"),
-        (["--max-batch", "2", "--no-cache"], "max_batch, cache: options of TensorRT engines; leave them out"),
+        (["--max-faces", "2", "--no-cache"], "max_faces, cache: options of TensorRT engines; leave them out"),
     ],
 )
 def test_a_wrong_option_is_one_line(tmp_path, options, message):

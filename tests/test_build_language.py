@@ -8,10 +8,10 @@ import onnxruntime as ort
 import pytest
 import torch
 
-from faceinsight.build_engines.build import model_directory
 from faceinsight.build_engines.language import language_graph
 from faceinsight.build_engines.tensorrt import compile_engine, language_profiles
 from faceinsight.build_engines.weights import BLOCK, int4_blocks, int8_rows
+from faceinsight.models.checkpoint import model_directory
 from faceinsight.models.config import BackboneConfig
 from faceinsight.models.data.augment import crop_pair, nominal_matrix
 from faceinsight.models.data.synthetic import generate
@@ -21,6 +21,7 @@ from faceinsight.runtime.errors import InputError
 from faceinsight.runtime.labels import labels_from_assignment
 from faceinsight.runtime.prompt import Prompter
 from faceinsight.runtime.rules import consistent_assignment, rules_for
+from faceinsight.runtime.targets import TENSORRT_RTX
 
 VOCAB, WIDTH, VISUAL, CONTEXT = 100, 64, 5, 32
 TINY = {
@@ -361,7 +362,7 @@ def test_tensorrt_compiles_it_with_fused_attention(kind, quantize):
     pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx is not installed")
     model = random_model(kind, **({"head_dim": 32} if kind == "llama-multi-head" else {}))
     graph = language_graph(model, 64, quantize, half=True)
-    plan = compile_engine("tensorrt-rtx", graph, language_profiles(graph), kind, sm=(89,))
+    plan = compile_engine(TENSORRT_RTX, graph, language_profiles(graph), kind, sm=(89,))
     layers = len(model.backbone.model.layers)
     assert plan.layers["ATTENTION_INPUT"] == layers
     assert plan.layers["KV_CACHE_UPDATE"] == plan.layers["ROTARY_EMBEDDING"] == 2 * layers
@@ -373,7 +374,7 @@ def test_tensorrt_compiles_it_with_fused_attention(kind, quantize):
 def test_tensorrt_compiles_int4(kind):
     pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx is not installed")
     graph = language_graph(random_model(kind, **IN_BLOCKS), 64, "int4", half=True)
-    plan = compile_engine("tensorrt-rtx", graph, language_profiles(graph), kind, sm=(80, 89))
+    plan = compile_engine(TENSORRT_RTX, graph, language_profiles(graph), kind, sm=(80, 89))
     assert plan.layers["ATTENTION_INPUT"] == 2 and plan.layers["DEQUANTIZE"] == 7 * 2 + 1
     assert plan.float32 == ()
 

@@ -12,12 +12,15 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from faceinsight.build_engines import cache, tensorrt
-from faceinsight.build_engines.cache import TimingCache, fingerprint, plan_path, timing_path
-from faceinsight.build_engines.tensorrt import Engines
-from faceinsight.runtime.cache import read, write
+from faceinsight.build_engines import plan_cache, tensorrt
+from faceinsight.build_engines.plan_cache import TimingCache, fingerprint, plan_path, timing_path
+from faceinsight.build_engines.tensorrt import CompileOptions, compile_stage
+from faceinsight.runtime.disk_cache import read, write
+from faceinsight.runtime.targets import TENSORRT, TENSORRT_RTX
 
 GPU = {"name": "Orin (nvgpu)", "sm": 87}
+STAND_IN = dataclasses.replace(TENSORRT, module="tensorrt_rtx", oldest=(1, 0))
+"""TensorRT, but its library is TensorRT-RTX, which has the same calls."""
 
 
 @pytest.fixture(autouse=True)
@@ -54,23 +57,20 @@ def compiled(monkeypatch):
 
 
 def test_the_same_engine_is_compiled_once(compiled, capsys):
-    engines = Engines("tensorrt-rtx", (89,))
-    first, second = (engines.compile("product", product()) for _ in range(2))
+    options = CompileOptions(TENSORRT_RTX, (89,))
+    first, second = (compile_stage("product", product(), options) for _ in range(2))
     assert len(compiled) == 1 and second == first
     assert "compile product (cached)" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
-    "changes", [{"sm": (86,)}, {"sm": ()}, {"max_faces": 8}, {"workspace_mib": 64}, {"target": "tensorrt"}]
+    "changes", [{"sm": (86,)}, {"sm": ()}, {"max_faces": 8}, {"workspace_mib": 64}, {"target": STAND_IN}]
 )
 def test_what_decides_the_engine_is_in_its_key(compiled, monkeypatch, changes):
-    engines = Engines("tensorrt-rtx", (89,))
-    engines.compile("product", product())
-    if "target" in changes:
-        monkeypatch.setitem(tensorrt.MODULES, "tensorrt", "tensorrt_rtx")
-        monkeypatch.setattr(tensorrt, "FIRST", (1, 0))
-        monkeypatch.setattr(tensorrt, "gpu", lambda: GPU)
-    dataclasses.replace(engines, **changes).compile("product", product())
+    options = CompileOptions(TENSORRT_RTX, (89,))
+    compile_stage("product", product(), options)
+    monkeypatch.setattr(tensorrt, "gpu", lambda: GPU)
+    compile_stage("product", product(), dataclasses.replace(options, **changes))
     assert len(compiled) == 2
 
 
@@ -80,31 +80,31 @@ def test_other_weights_another_version_and_another_gpu_are_other_engines(monkeyp
     assert key == fingerprint(product(), "1.7.1", GPU)
     others = [(product(1), "1.7.1", GPU), (graph, "1.8.0", GPU), (graph, "1.7.1", GPU | {"sm": 110})]
     assert len({key, *(fingerprint(*other) for other in others)}) == 4
-    monkeypatch.setattr(cache, "_FORMAT", 2)
+    monkeypatch.setattr(plan_cache, "FORMAT", 2)
     assert fingerprint(graph, "1.7.1", GPU) != key
 
 
 def test_without_the_cache_nothing_is_read_or_kept(compiled, folder):
-    engines = Engines("tensorrt-rtx", (89,), cache=False)
-    engines.compile("product", product())
-    engines.compile("product", product())
+    options = CompileOptions(TENSORRT_RTX, (89,), cache=False)
+    compile_stage("product", product(), options)
+    compile_stage("product", product(), options)
     assert len(compiled) == 2 and not list(folder.iterdir())
 
 
 def test_a_damaged_plan_is_compiled_again(compiled, folder, capsys):
-    engines = Engines("tensorrt-rtx", (89,))
-    first = engines.compile("product", product())
+    options = CompileOptions(TENSORRT_RTX, (89,))
+    first = compile_stage("product", product(), options)
     (path,) = (folder / "plans").iterdir()
     path.write_bytes(path.read_bytes()[:-1] + b"?")
-    again = engines.compile("product", product())
+    again = compile_stage("product", product(), options)
     assert len(compiled) == 2 and again.layers == first.layers
     warnings = [line for line in capsys.readouterr().err.splitlines() if "damaged" in line]
     assert len(warnings) == 1 and str(path) in warnings[0]
-    assert engines.compile("product", product()) == again and len(compiled) == 2
+    assert compile_stage("product", product(), options) == again and len(compiled) == 2
 
 
 def _compile() -> tuple[bool, int]:
-    plan = Engines("tensorrt-rtx", (89,)).compile("product", product())
+    plan = compile_stage("product", product(), CompileOptions(TENSORRT_RTX, (89,)))
     return plan.float32 == (), plan.layers["MATRIX_MULTIPLY"]
 
 
@@ -209,10 +209,8 @@ def test_timings_that_cannot_be_used_are_made_anew(capsys, spoil, warning):
 def test_tensorrt_reads_and_keeps_timings(monkeypatch, folder):
     """TensorRT-RTX, which has the same calls and times nothing, stands in for it."""
     pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx is not installed")
-    monkeypatch.setitem(tensorrt.MODULES, "tensorrt", "tensorrt_rtx")
-    monkeypatch.setattr(tensorrt, "FIRST", (1, 0))
     monkeypatch.setattr(tensorrt, "gpu", lambda: GPU)
-    engines = Engines("tensorrt")
-    engines.compile("product", product())
-    path = timing_path("tensorrt", engines.version, GPU)
+    options = CompileOptions(STAND_IN)
+    compile_stage("product", product(), options)
+    path = timing_path("tensorrt", options.version, GPU)
     assert path.parent == folder / "timings" and "sm87-Orin--nvgpu-" in path.name and read(path)

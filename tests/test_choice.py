@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import numpy as np
 import onnx
 import pytest
 
-from faceinsight.build_engines import build, choice, stages, timing
-from faceinsight.build_engines.build import build_bundle, model_directory
+from faceinsight.build_engines import candidates, choice, timing
+from faceinsight.build_engines.build import build_bundle
+from faceinsight.build_engines.candidates import INNER, StageBuilder
 from faceinsight.build_engines.choice import BUDGETS, choose, language_precisions, precisions
 from faceinsight.build_engines.errors import CompileError
+from faceinsight.build_engines.export import export_stages
 from faceinsight.build_engines.half import for_tensorrt
 from faceinsight.build_engines.interface import interface
 from faceinsight.build_engines.language import language_graph
-from faceinsight.build_engines.quantize import ends
-from faceinsight.build_engines.stages import INNER, Stages
-from faceinsight.build_engines.tensorrt import Engines, Plan
+from faceinsight.build_engines.tensorrt import CompileOptions, Plan
 from faceinsight.build_engines.verify import Reference
-from faceinsight.calibration.ranges import load_ranges, sites
+from faceinsight.calibration.faces import rendered_crops
+from faceinsight.calibration.policy import first_and_last, integer_operators
+from faceinsight.calibration.scales import read_scales
+from faceinsight.models.checkpoint import model_directory
 from faceinsight.models.faceinsight import FaceInsightModel
-from faceinsight.runtime import tensorrt as runtime
 from faceinsight.runtime.bundle import STAGES, read_bundle
 from faceinsight.runtime.errors import InputError
+from faceinsight.runtime.targets import CPU, CUDA, TENSORRT, TENSORRT_RTX
 
 from . import simulated_gpu
 
@@ -55,12 +59,12 @@ def test_a_single_precision_is_what_was_asked_for():
 @pytest.mark.parametrize(
     ("target", "asked", "weights", "vision", "language"),
     [
-        ("cpu", None, None, ("int8",), ("int8",)),
-        ("cuda", None, None, ("fp16",), ("fp16",)),
-        ("cuda", "auto", None, ("fp16", "fp32"), ("fp16", "fp32")),
-        ("tensorrt", "auto", "int4", ("int8", "fp16"), ("int4", "fp16")),
-        ("tensorrt-rtx", "fp16", "int4", ("fp16",), ("int4",)),
-        ("cpu", "int8", "int4", ("int8",), ("int4",)),
+        (CPU, None, None, ("int8",), ("int8",)),
+        (CUDA, None, None, ("fp16",), ("fp16",)),
+        (CUDA, "auto", None, ("fp16", "fp32"), ("fp16", "fp32")),
+        (TENSORRT, "auto", "int4", ("int8", "fp16"), ("int4", "fp16")),
+        (TENSORRT_RTX, "fp16", "int4", ("fp16",), ("int4",)),
+        (CPU, "int8", "int4", ("int8",), ("int4",)),
     ],
 )
 def test_what_a_target_is_built_in(target, asked, weights, vision, language):
@@ -71,10 +75,9 @@ def test_what_a_target_is_built_in(target, asked, weights, vision, language):
 @pytest.mark.parametrize(
     ("target", "asked", "weights", "message"),
     [
-        ("npu", None, None, "unknown target 'npu'; use cpu, cuda, tensorrt, tensorrt-rtx"),
-        ("cpu", "fp16", None, "target cpu is not built in fp16; use int8, fp32 or auto"),
-        ("cuda", "int8", None, "no INT8 kernels for these stages; use --precision fp16"),
-        ("cpu", None, "int3", "unknown weights 'int3' of the language model; use int8 or int4"),
+        (CPU, "fp16", None, "target cpu is not built in fp16; use int8, fp32 or auto"),
+        (CUDA, "int8", None, "no INT8 kernels for these stages on target cuda; use --precision fp16"),
+        (CPU, None, "int3", "unknown weights 'int3' of the language model; use int8 or int4"),
     ],
 )
 def test_what_is_not_known_is_refused(target, asked, weights, message):
@@ -84,18 +87,18 @@ def test_what_is_not_known_is_refused(target, asked, weights, message):
 
 @pytest.fixture(scope="module")
 def parts():
-    """Model, float graphs, ranges and what PyTorch makes of four faces: all that `Stages` needs."""
+    """Model, float graphs, ranges and what PyTorch makes of four faces: all that `StageBuilder` needs."""
     model = FaceInsightModel.from_pretrained(model_directory(None))
-    exported = build._exported(model)
-    ranges, _ = load_ranges(model_directory(None) / "scales.json")
-    return model, exported, ranges, Reference(model, build._rendered_crops(model.config, 4))
+    exported = export_stages(model)
+    ranges, _ = read_scales(model_directory(None) / "scales.json")
+    return model, exported, ranges, Reference(model, rendered_crops(model.config.sizes, 4))
 
 
 @pytest.fixture(scope="module")
 def automatic(parts):
     """Stage -> its entry of the manifest, for the CPU."""
-    maker = Stages(*parts, "cpu", None)
-    return {stage: maker.build(stage, precisions("cpu", "auto"))[0] for stage in STAGES}
+    maker = StageBuilder(*parts, CPU, None)
+    return {stage: maker.build(stage, precisions(CPU, "auto"))[0] for stage in STAGES}
 
 
 def test_auto_says_what_it_compared(automatic):
@@ -111,9 +114,9 @@ def test_auto_says_what_it_compared(automatic):
 
 def test_without_a_budget_everything_is_float(parts, monkeypatch):
     monkeypatch.setattr(choice, "BUDGETS", dict.fromkeys(BUDGETS, 0.0))
-    maker = Stages(*parts, "cpu", None)
+    maker = StageBuilder(*parts, CPU, None)
     for stage in STAGES:
-        entry, content = maker.build(stage, precisions("cpu", "auto"))
+        entry, content = maker.build(stage, precisions(CPU, "auto"))
         operators = {node.op_type for node in onnx.load_from_string(content).graph.node}
         assert entry["precision"] == "FP32" and "QuantizeLinear" not in operators
         assert "int8 errs by" in entry["choice"] and "its budget is 0" in entry["choice"]
@@ -123,17 +126,17 @@ def test_without_a_budget_everything_is_float(parts, monkeypatch):
 def test_where_int8_errs_too_much_its_ends_are_kept_in_float(parts, monkeypatch):
     """A budget between the two errors of the vision encoder."""
     exported = parts[1]
-    maker = Stages(*parts, "cpu", None)
+    maker = StageBuilder(*parts, CPU, None)
     monkeypatch.setattr(choice, "BUDGETS", BUDGETS | {"vision": 0.0})
     monkeypatch.setattr(choice, "GAIN", 0.0)
-    found = maker.build("vision", precisions("cpu", "auto"))[0]["candidates"]
+    found = maker.build("vision", precisions(CPU, "auto"))[0]["candidates"]
     whole, inner = (found[name]["error"]["value"] for name in ("int8", INNER))
     assert inner < whole
     monkeypatch.setattr(choice, "BUDGETS", BUDGETS | {"vision": (whole + inner) / 2})
-    entry, content = maker.build("vision", precisions("cpu", "auto"))
+    entry, content = maker.build("vision", precisions(CPU, "auto"))
     assert entry["precision"] == "W8A8, first and last layer in float" and entry["error"]["value"] == inner
-    kept = ends(exported["vision"])
-    chosen = sites(exported["vision"])
+    kept = first_and_last(exported["vision"])
+    chosen = integer_operators(exported["vision"])
     assert kept == {chosen[0].node, chosen[-1].node}
     nodes = {node.name: node for node in onnx.load_from_string(content).graph.node}
     readers = {name for node in nodes.values() if node.op_type == "DequantizeLinear" for name in node.output}
@@ -141,27 +144,27 @@ def test_where_int8_errs_too_much_its_ends_are_kept_in_float(parts, monkeypatch)
 
 
 @pytest.fixture(scope="module")
-def engines():
+def options():
     pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx is not installed")
-    return Engines("tensorrt-rtx", (89,))
+    return CompileOptions(TENSORRT_RTX, (89,))
 
 
 @pytest.mark.parametrize(("budget", "taken"), [(BUDGETS["refiner"], "W8A8"), (0.0, "FP16")])
 def test_auto_compiles_both_and_goes_by_the_error_where_nothing_can_be_timed(
-    parts, engines, monkeypatch, budget, taken
+    parts, options, monkeypatch, budget, taken
 ):
     monkeypatch.setattr(choice, "BUDGETS", BUDGETS | {"refiner": budget})
-    entry, content = Stages(*parts, "tensorrt-rtx", engines).build("refiner", precisions("tensorrt-rtx", "auto"))
+    entry, content = StageBuilder(*parts, TENSORRT_RTX, options).build("refiner", precisions(TENSORRT_RTX, "auto"))
     assert entry["precision"] == taken and entry["bytes"] == len(content) and entry["file"] == "refiner.plan"
     found = entry["candidates"]
     assert 0 < found["fp16"]["error"]["value"] < found["int8"]["error"]["value"] < BUDGETS["refiner"]
     assert found["int8"]["latency_ms"] is None and ("not timed" in entry["choice"]) == (taken == "W8A8")
 
 
-def test_where_the_engine_could_be_timed_the_faster_one_is_taken(parts, engines, monkeypatch):
+def test_where_the_engine_could_be_timed_the_faster_one_is_taken(parts, options, monkeypatch):
     times = iter([2.0, 1.0])
-    monkeypatch.setattr(stages, "measure", lambda *_: {"p50": next(times), "p90": 3.0})
-    entry, _ = Stages(*parts, "tensorrt-rtx", engines).build("refiner", precisions("tensorrt-rtx", "auto"))
+    monkeypatch.setattr(candidates, "measure", lambda *_: {"p50": next(times), "p90": 3.0})
+    entry, _ = StageBuilder(*parts, TENSORRT_RTX, options).build("refiner", precisions(TENSORRT_RTX, "auto"))
     assert entry["precision"] == "FP16" and entry["choice"] == "int8 does not pay: it takes 2 ms, fp16 1 ms"
 
 
@@ -170,8 +173,8 @@ def gpu(monkeypatch):
     """A simulated GPU, which computes a plan that is an ONNX graph; every run takes 0.25 ms."""
     device = simulated_gpu.Device()
     monkeypatch.setattr(timing, "Device", lambda: device)
-    monkeypatch.setattr(runtime.importlib, "import_module", lambda name: library)
     library = simulated_gpu.TensorRT("1.7.1", device)
+    monkeypatch.setitem(sys.modules, "tensorrt_rtx", library)
     return library
 
 
@@ -180,12 +183,12 @@ def test_an_engine_is_timed_where_there_is_a_gpu(parts, gpu, composite):
     graph = language_graph(parts[0].language, 64, half=True, composite=composite)
     layers = {"KV_CACHE_UPDATE": 8} if composite else {}
     plan = Plan(graph.SerializeToString(), layers, (), interface(graph))
-    assert timing.measure("tensorrt-rtx", "language", plan) == {"p50": 0.25, "p90": 0.25}
+    assert timing.measure(TENSORRT_RTX, "language", plan) == {"p50": 0.25, "p90": 0.25}
     graph = for_tensorrt(parts[1]["fusion"])
     plan = Plan(graph.SerializeToString(), {}, (), interface(graph))
-    assert timing.measure("tensorrt-rtx", "fusion", plan) == {"p50": 0.25, "p90": 0.25}
+    assert timing.measure(TENSORRT_RTX, "fusion", plan) == {"p50": 0.25, "p90": 0.25}
     gpu.foreign = True
-    assert timing.measure("tensorrt-rtx", "fusion", plan) is None
+    assert timing.measure(TENSORRT_RTX, "fusion", plan) is None
 
 
 def test_an_engine_is_not_timed_without_a_gpu(monkeypatch):
@@ -193,7 +196,7 @@ def test_an_engine_is_not_timed_without_a_gpu(monkeypatch):
         raise InputError("CUDA cannot start here")
 
     monkeypatch.setattr(timing, "Device", no_gpu)
-    assert timing.measure("tensorrt-rtx", "fusion", Plan(b"", {}, (), {})) is None
+    assert timing.measure(TENSORRT_RTX, "fusion", Plan(b"", {}, (), {})) is None
 
 
 @pytest.fixture
@@ -204,21 +207,21 @@ def too_large(monkeypatch):
         if stage == "refiner":
             raise CompileError("refiner cannot be built in float16: Conv_7 reaches 1e+05")
 
-    monkeypatch.setattr(stages, "check_range", check_range)
+    monkeypatch.setattr(candidates, "check_range", check_range)
 
 
 def test_for_cuda_auto_is_half_unless_the_numbers_do_not_fit(parts, too_large):
-    maker = Stages(*parts, "cuda", None)
-    refiner, parser = (maker.build(stage, precisions("cuda", "auto"))[0] for stage in ("refiner", "parser"))
+    maker = StageBuilder(*parts, CUDA, None)
+    refiner, parser = (maker.build(stage, precisions(CUDA, "auto"))[0] for stage in ("refiner", "parser"))
     assert (refiner["precision"], parser["precision"]) == ("FP32", "FP16")
     assert refiner["candidates"]["fp16"] == {"refused": "refiner cannot be built in float16: Conv_7 reaches 1e+05"}
     assert refiner["choice"].startswith("fp16 cannot be built: ")
     assert refiner["inputs"]["pixels"]["dtype"] == "uint8" and refiner["outputs"]["placement"]["dtype"] == "float"
 
 
-@pytest.mark.parametrize(("target", "asked"), [("cuda", "fp16"), ("tensorrt-rtx", "auto"), ("tensorrt-rtx", "int8")])
-def test_what_needs_half_is_refused_where_the_numbers_do_not_fit(parts, engines, too_large, target, asked):
-    maker = Stages(*parts, target, engines if target == "tensorrt-rtx" else None)
+@pytest.mark.parametrize(("target", "asked"), [(CUDA, "fp16"), (TENSORRT_RTX, "auto"), (TENSORRT_RTX, "int8")])
+def test_what_needs_half_is_refused_where_the_numbers_do_not_fit(parts, options, too_large, target, asked):
+    maker = StageBuilder(*parts, target, options if target.compiled else None)
     with pytest.raises(CompileError, match="Conv_7 reaches"):
         maker.build("refiner", precisions(target, asked))
 
@@ -239,7 +242,7 @@ def test_a_bundle_of_four_bit_weights_answers(tmp_path):
 
 def test_a_verified_language_model_is_the_one_that_is_written(parts):
     """In half, its caches too: the engine's graph, not a float32 one in its place."""
-    entry, content = Stages(*parts, "cuda", None).build("language", ("fp16",))
+    entry, content = StageBuilder(*parts, CUDA, None).build("language", ("fp16",))
     assert entry["error"]["value"] == 0 and entry["in_place"]
     kinds = {value.name: value.type.tensor_type.elem_type for value in onnx.load_from_string(content).graph.input}
     assert kinds["past_key_0"] == kinds["visual_tokens"] == onnx.TensorProto.FLOAT16

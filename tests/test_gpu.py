@@ -10,7 +10,6 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -18,16 +17,16 @@ import pytest
 
 from faceinsight import FaceInsight
 from faceinsight.benchmarks import latency, limits
-from faceinsight.build_engines import build
-from faceinsight.build_engines.build import model_directory
+from faceinsight.build_engines.export import export_stages
 from faceinsight.build_engines.half import for_tensorrt
 from faceinsight.build_engines.interface import interface
 from faceinsight.build_engines.language import language_graph
 from faceinsight.build_engines.quantize import quantize_w8a8
-from faceinsight.calibration.ranges import load_ranges
+from faceinsight.calibration.scales import read_scales
+from faceinsight.models.checkpoint import model_directory
 from faceinsight.models.data.synthetic import generate
 from faceinsight.models.faceinsight import FaceInsightModel
-from faceinsight.runtime import cuda, tensorrt
+from faceinsight.runtime import cuda
 from faceinsight.runtime import gpu_perception as gpu
 from faceinsight.runtime.bundle import MANIFEST, NANO, sealed, write_bundle
 from faceinsight.runtime.cuda import DeviceArray, OutOfMemoryError
@@ -46,8 +45,8 @@ BOX = (183.0, 69.0, 266.0, 179.0)
 def plans(tmp_path_factory):
     """nano as if for TensorRT-RTX; its plans are the graphs that would be compiled."""
     model = FaceInsightModel.from_pretrained(model_directory(None))
-    ranges, _ = load_ranges(model_directory(None) / "scales.json")
-    exported = build._exported(model)
+    ranges, _ = read_scales(model_directory(None) / "scales.json")
+    exported = export_stages(model)
     graphs = {s: for_tensorrt(quantize_w8a8(graph, ranges[s], "tensorrt")) for s, graph in exported.items()}
     graphs["language"] = language_graph(model.language, model.config.context, "int8", half=True)
     manifest, files = json.loads((NANO / MANIFEST).read_text()), {}
@@ -72,7 +71,8 @@ def load(plans, monkeypatch):
         load.device = simulated_gpu.Device(seed=seed)
         load.library = simulated_gpu.TensorRT(version, load.device, rtx)
         monkeypatch.setattr(cuda, "Device", lambda ordinal: load.device)
-        monkeypatch.setattr(tensorrt, "importlib", SimpleNamespace(import_module=lambda name: load.library))
+        for module in ("tensorrt", "tensorrt_rtx"):
+            monkeypatch.setitem(sys.modules, module, load.library)
         return FaceInsight.load(bundle, "cuda:0")
 
     load = loaded
@@ -493,8 +493,8 @@ def test_a_plan_that_the_library_refuses(load, monkeypatch):
 
 def test_a_missing_library(plans, monkeypatch):
     monkeypatch.setattr(cuda, "Device", lambda ordinal: simulated_gpu.Device())
-    monkeypatch.setitem(tensorrt.MODULES, "tensorrt-rtx", "no_such_module")
-    refused(lambda: FaceInsight.load(plans, "cuda:0"), InputError, "no_such_module", "tensorrt-rtx")
+    monkeypatch.setitem(sys.modules, "tensorrt_rtx", None)
+    refused(lambda: FaceInsight.load(plans, "cuda:0"), InputError, "needs the module tensorrt_rtx", "pip install")
 
 
 def test_without_pycuda(plans, monkeypatch):

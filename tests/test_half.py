@@ -10,16 +10,20 @@ import onnx
 import onnxruntime as ort
 import pytest
 
-from faceinsight.build_engines import build, large
-from faceinsight.build_engines.build import VISION_STAGES, build_bundle, model_directory
-from faceinsight.build_engines.cache import fingerprint
+from faceinsight.build_engines import large
+from faceinsight.build_engines.build import build_bundle
 from faceinsight.build_engines.errors import CompileError
+from faceinsight.build_engines.export import export_stages
 from faceinsight.build_engines.half import check_range, for_tensorrt, half_graph
 from faceinsight.build_engines.language import language_graph
+from faceinsight.build_engines.plan_cache import fingerprint
 from faceinsight.build_engines.tensorrt import compile_engine
 from faceinsight.build_engines.verify import UnoptimisedEngine
+from faceinsight.models.checkpoint import model_directory
 from faceinsight.models.faceinsight import FaceInsightModel
+from faceinsight.runtime.bundle import STAGES
 from faceinsight.runtime.errors import InputError
+from faceinsight.runtime.targets import TENSORRT_RTX
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +33,7 @@ def nano():
 
 @pytest.fixture(scope="module")
 def graphs(nano):
-    return build._exported(nano)
+    return export_stages(nano)
 
 
 def pixels(graph: onnx.ModelProto, faces: int = 2) -> dict[str, np.ndarray]:
@@ -116,9 +120,9 @@ def test_tensorrt_parses_a_graph_over_two_gib(graphs, monkeypatch):
     graph = for_tensorrt(graphs["refiner"])
     side = graph.graph.input[0].type.tensor_type.shape.dim[1].dim_value
     profile = {"pixels": ((1, side, side, 3),) * 3}
-    small = compile_engine("tensorrt-rtx", graph, [profile], sm=(89,))
+    small = compile_engine(TENSORRT_RTX, graph, [profile], sm=(89,))
     monkeypatch.setattr(large, "LIMIT", 1000)
-    plan = compile_engine("tensorrt-rtx", graph, [profile], sm=(89,))
+    plan = compile_engine(TENSORRT_RTX, graph, [profile], sm=(89,))
     assert plan.layers == small.layers and abs(len(plan.content) - len(small.content)) < 0.01 * len(small.content)
 
 
@@ -139,7 +143,7 @@ def test_a_bundle_for_cuda_is_half_graphs(bundle):
     assert manifest["stages"]["fusion"]["inputs"]["parse_map"]["dtype"] == "uint8"
     language = manifest["stages"]["language"]
     assert language["in_place"] and language["inputs"]["past_key_0"]["dtype"] == "float16"
-    assert set(manifest["stages"]) == {*VISION_STAGES, "language"}
+    assert set(manifest["stages"]) == set(STAGES)
 
 
 @pytest.mark.parametrize("options", [{"precision": "int8"}, {"language_weights": "int4"}])

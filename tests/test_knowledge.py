@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from faceinsight.build_engines.vision import stage_graph
+from faceinsight.build_engines.export import export_stage
 from faceinsight.models.config import AttributeConfig
 from faceinsight.models.correlation import conditional_probabilities, correlation_matrix
 from faceinsight.models.faceinsight import FaceInsightModel
@@ -77,8 +77,8 @@ def test_correlations_reach_the_labels_they_link(correlated):
 
 
 def test_correlations_are_folded_into_one_constant(correlated):
-    graph = stage_graph(correlated, "fusion")
-    plain = stage_graph(FaceInsightModel(CONFIG).eval(), "fusion")
+    graph = export_stage(correlated, "fusion")
+    plain = export_stage(FaceInsightModel(CONFIG).eval(), "fusion")
     kinds = [[node.op_type for node in g.graph.node] for g in (graph, plain)]
     assert kinds[0] == kinds[1]
     inputs = feed("fusion", 3)

@@ -10,11 +10,12 @@ import onnxruntime as ort
 import pytest
 from onnx.reference import ReferenceEvaluator
 
-from faceinsight.build_engines.build import model_directory
 from faceinsight.build_engines.language import language_graph
 from faceinsight.build_engines.tensorrt import compile_engine, language_profiles
+from faceinsight.models.checkpoint import model_directory
 from faceinsight.models.faceinsight import FaceInsightModel
 from faceinsight.runtime.errors import InputError
+from faceinsight.runtime.targets import TENSORRT_RTX
 
 from .test_build_language import CONTEXT, MODELS, random_model, reference, tokens, visual_tokens
 
@@ -116,7 +117,7 @@ def test_tensorrt_compiles_it(kind, quantize):
     pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx is not installed")
     model = random_model(kind)
     graph = language_graph(model, 64, quantize, half=True, composite=False)
-    plan = compile_engine("tensorrt-rtx", graph, language_profiles(graph), kind, sm=(89,))
+    plan = compile_engine(TENSORRT_RTX, graph, language_profiles(graph), kind, sm=(89,))
     layers = len(model.backbone.model.layers)
     assert plan.layers["SCATTER"] == 2 * layers and plan.layers["SOFTMAX"] == layers
     assert plan.layers.get("DEQUANTIZE", 0) == (7 * layers + 1) * (quantize == "int8")

@@ -15,9 +15,11 @@ import onnxruntime as ort
 import pytest
 import torch
 
+from faceinsight.build_engines.export import TENSOR_NAMES, export_stage
 from faceinsight.build_engines.quantize import quantize_w8a8
-from faceinsight.build_engines.vision import NAMES, stage_graph
-from faceinsight.calibration.ranges import activation_ranges, load_ranges, observed_tensors, save_ranges, sites
+from faceinsight.calibration.policy import integer_operators, observed_tensors
+from faceinsight.calibration.ranges import activation_ranges
+from faceinsight.calibration.scales import read_scales, write_scales
 from faceinsight.models.config import AttributeConfig, BackboneConfig, FaceInsightConfig, SegmentationConfig
 from faceinsight.models.faceinsight import FaceInsightModel
 from faceinsight.runtime.errors import InputError
@@ -68,7 +70,7 @@ def model() -> FaceInsightModel:
 
 @pytest.fixture(scope="module")
 def graphs(model) -> dict[str, onnx.ModelProto]:
-    return {stage: stage_graph(model, stage) for stage in NAMES}
+    return {stage: export_stage(model, stage) for stage in TENSOR_NAMES}
 
 
 def feed(stage: str, batch: int, seed: int = 0) -> dict[str, np.ndarray]:
@@ -106,7 +108,7 @@ def optimised_kinds(graph: onnx.ModelProto, folder: Path) -> collections.Counter
 
 
 @pytest.mark.parametrize("batch", [1, 3])
-@pytest.mark.parametrize("stage", NAMES)
+@pytest.mark.parametrize("stage", TENSOR_NAMES)
 def test_graph_agrees_with_pytorch(model, graphs, stage, batch):
     inputs = feed(stage, batch)
     with torch.no_grad():
@@ -120,7 +122,7 @@ def test_graph_agrees_with_pytorch(model, graphs, stage, batch):
             assert np.abs(other - one.numpy()).max() <= 1e-3 * np.abs(one.numpy()).max()
 
 
-@pytest.mark.parametrize("stage", NAMES)
+@pytest.mark.parametrize("stage", TENSOR_NAMES)
 def test_graph_is_clean(graphs, stage):
     graph = graphs[stage]
     assert "BatchNormalization" not in {node.op_type for node in graph.graph.node}
@@ -129,22 +131,25 @@ def test_graph_is_clean(graphs, stage):
     assert {node.domain for node in graph.graph.node} <= {""}
     text = str(graph.SerializeToString())
     assert "site-packages" not in text and str(Path.cwd()) not in text and "pkg." not in text
-    inputs, outputs = NAMES[stage]
+    inputs, outputs = TENSOR_NAMES[stage]
     assert [value.name for value in graph.graph.input] == inputs
     assert [value.name for value in graph.graph.output] == outputs
 
 
 def test_same_weights_same_bytes_here_and_in_another_process(model, graphs):
-    assert digest(stage_graph(model, "vision")) == digest(graphs["vision"])
-    code = "import test_quantize as t; m = t.random_model(); print(*(t.digest(t.stage_graph(m, s)) for s in t.NAMES))"
+    assert digest(export_stage(model, "vision")) == digest(graphs["vision"])
+    code = (
+        "import test_quantize as t; model = t.random_model(); "
+        "print(*(t.digest(t.export_stage(model, stage)) for stage in t.TENSOR_NAMES))"
+    )
     environment = os.environ | {"PYTHONHASHSEED": "7", "OMP_NUM_THREADS": "1"}
     command, folder = [sys.executable, "-c", code], Path(__file__).parent
     found = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
     assert found.returncode == 0, found.stderr
-    assert found.stdout.splitlines()[-1].split() == [digest(graphs[stage]) for stage in NAMES]
+    assert found.stdout.splitlines()[-1].split() == [digest(graphs[stage]) for stage in TENSOR_NAMES]
 
 
-@pytest.mark.parametrize("stage", NAMES)
+@pytest.mark.parametrize("stage", TENSOR_NAMES)
 def test_both_encodings_are_the_same_numbers(graphs, stage):
     # a little wider: rounding moves a value of the integer graph past the float graph's maximum
     ranges = {name: (1.1 * low, 1.1 * high) for name, (low, high) in calibrated(graphs, stage).items()}
@@ -194,7 +199,7 @@ def test_onnxruntime_keeps_convolutions_integer(graphs, tmp_path):
 
 def test_keep_leaves_nodes_in_float(graphs, tmp_path):
     ranges = calibrated(graphs, "vision")
-    names = [site.node for site in sites(graphs["vision"]) if site.node.startswith("Conv")]
+    names = [item.node for item in integer_operators(graphs["vision"]) if item.node.startswith("Conv")]
     before = optimised_kinds(quantize_w8a8(graphs["vision"], ranges), tmp_path)
     after = optimised_kinds(quantize_w8a8(graphs["vision"], ranges, keep=names[-2:]), tmp_path)
     assert after["QLinearConv"] == before["QLinearConv"] - 2
@@ -226,8 +231,8 @@ def test_a_graph_too_small_for_int8_needs_no_ranges():
 def test_ranges_file_round_trip(tmp_path):
     ranges = {"vision": {"Relu_5": (0.0, 1.25)}, "parser": {"Conv_4": (-0.1, 1 / 3)}}
     metadata = {"model_sha256": "ab" * 32, "images": 12, "percentile": 99.99}
-    save_ranges(tmp_path / "scales.json", ranges, metadata)
-    assert load_ranges(tmp_path / "scales.json") == (ranges, metadata)
+    write_scales(tmp_path / "scales.json", ranges, metadata)
+    assert read_scales(tmp_path / "scales.json") == (ranges, metadata)
     assert [path.name for path in tmp_path.iterdir()] == ["scales.json"]
 
 
@@ -246,10 +251,10 @@ def test_ranges_file_round_trip(tmp_path):
 )
 def test_damaged_ranges_file(tmp_path, change, message):
     path = tmp_path / "scales.json"
-    save_ranges(path, {"vision": {"Relu_5": (0.0, 1.25)}}, {"model_sha256": "", "images": 1, "percentile": 100})
+    write_scales(path, {"vision": {"Relu_5": (0.0, 1.25)}}, {"model_sha256": "", "images": 1, "percentile": 100})
     path.write_text(change(path.read_text()))
     with pytest.raises(InputError, match=message):
-        load_ranges(path)
+        read_scales(path)
     path.unlink()
     with pytest.raises(InputError, match=r"cannot be read.*calibrate"):
-        load_ranges(path)
+        read_scales(path)

@@ -29,7 +29,7 @@ def commands(program: str) -> list[str]:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory, astronaut):
     """Where the README's names exist: photo.jpg, photos/, DIR."""
-    from faceinsight.build_engines.build import model_directory
+    from faceinsight.models.checkpoint import model_directory
 
     folder = tmp_path_factory.mktemp("readme")
     Image.fromarray(astronaut).save(folder / "photo.jpg")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import json
 import signal
+import sys
 
 import numpy as np
 import onnx
@@ -14,21 +15,25 @@ import torch
 from typer.testing import CliRunner
 
 from faceinsight import FaceInsight
-from faceinsight.build_engines import build, tensorrt
-from faceinsight.build_engines.build import VISION_STAGES, build_bundle, model_directory
+from faceinsight.build_engines import tensorrt
+from faceinsight.build_engines.build import build_bundle
 from faceinsight.build_engines.errors import CompileError
+from faceinsight.build_engines.export import export_stages
 from faceinsight.build_engines.half import cast_first, for_tensorrt
 from faceinsight.build_engines.language import language_graph
 from faceinsight.build_engines.quantize import quantize_w8a8
-from faceinsight.build_engines.tensorrt import Engines, compile_engine, language_profiles
+from faceinsight.build_engines.tensorrt import CompileOptions, compile_engine, compile_stage
 from faceinsight.build_engines.verify import UnoptimisedEngine
-from faceinsight.calibration.ranges import load_ranges
+from faceinsight.calibration.scales import read_scales
 from faceinsight.cli import app
+from faceinsight.models.checkpoint import model_directory
 from faceinsight.models.data.augment import crop_pair, nominal_matrix
 from faceinsight.models.data.synthetic import generate
 from faceinsight.models.faceinsight import FaceInsightModel
 from faceinsight.runtime import tensorrt as runtime_tensorrt
+from faceinsight.runtime.bundle import PERCEPTION_STAGES
 from faceinsight.runtime.errors import BundleError, InputError
+from faceinsight.runtime.targets import TENSORRT, TENSORRT_RTX
 
 from . import simulated_gpu
 
@@ -44,13 +49,13 @@ def nano():
 @pytest.fixture(scope="module")
 def graphs(nano):
     """Stage -> its graph with Q/DQ as TensorRT reads them."""
-    ranges, _ = load_ranges(model_directory(None) / "scales.json")
-    return {stage: quantize_w8a8(graph, ranges[stage], "tensorrt") for stage, graph in build._exported(nano).items()}
+    ranges, _ = read_scales(model_directory(None) / "scales.json")
+    return {stage: quantize_w8a8(graph, ranges[stage], "tensorrt") for stage, graph in export_stages(nano).items()}
 
 
-@pytest.mark.parametrize("stage", VISION_STAGES)
+@pytest.mark.parametrize("stage", PERCEPTION_STAGES)
 def test_an_int8_stage_compiles_and_multiplies_nothing_in_float32(graphs, stage):
-    plan = Engines("tensorrt-rtx", GPUS, max_faces=8).compile(stage, for_tensorrt(graphs[stage]))
+    plan = compile_stage(stage, for_tensorrt(graphs[stage]), CompileOptions(TENSORRT_RTX, GPUS, max_faces=8))
     assert plan.float32 == () and len(plan.content) > 100_000
     kinds = collections.Counter(node.op_type for node in graphs[stage].graph.node)
     assert plan.layers["QUANTIZE"] == kinds["QuantizeLinear"] >= 4
@@ -66,7 +71,7 @@ def test_what_stays_in_float32_is_found(graphs):
     copy = gs.import_onnx(graph)
     cast_first(copy, copy.inputs[0])
     profile = {names[0]: ((1, size, size, 3),) * 3}
-    plan = compile_engine("tensorrt-rtx", gs.export_onnx(copy.cleanup().toposort()), [profile])
+    plan = compile_engine(TENSORRT_RTX, gs.export_onnx(copy.cleanup().toposort()), [profile])
     assert plan.float32
 
 
@@ -89,14 +94,14 @@ def test_the_half_graph_computes_the_same(nano, graphs, stage):
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory):
     out = tmp_path_factory.mktemp("rtx") / "bundle"
-    assert build_bundle(None, out, "tensorrt-rtx", sm=GPUS, max_faces=2, max_batch=3)["target"] == "tensorrt-rtx"
+    assert build_bundle(None, out, "tensorrt-rtx", sm=GPUS, max_faces=2)["target"] == "tensorrt-rtx"
     return out
 
 
 def test_a_bundle_says_what_it_was_compiled_for(bundle):
     manifest = json.loads((bundle / "manifest.json").read_text())
-    assert manifest["engine"] == {"kind": "tensorrt-rtx", "version": Engines("tensorrt-rtx").version}
-    assert manifest["device"] == {"gpu": None, "compute_capabilities": list(GPUS), "max_faces": 2, "max_batch": 3}
+    assert manifest["engine"] == {"kind": "tensorrt-rtx", "version": CompileOptions(TENSORRT_RTX).version}
+    assert manifest["device"] == {"gpu": None, "compute_capabilities": list(GPUS), "max_faces": 2}
     for stage, entry in manifest["stages"].items():
         assert entry["file"] == f"{stage}.plan" and (bundle / entry["file"]).stat().st_size == entry["bytes"]
         assert entry["latency_ms"] is None and entry["layers"]["CONSTANT"] > 0
@@ -124,20 +129,20 @@ class Library:
     ("version", "composite"), [("10.3.0", False), ("10.13.2.6", False), ("10.15.1", True), ("10.16.2", True)]
 )
 def test_versions_without_attention_layers_get_primitive_ones(monkeypatch, version, composite):
-    monkeypatch.setattr(tensorrt, "library", lambda target: Library(version))
+    monkeypatch.setitem(sys.modules, "tensorrt", Library(version))
     monkeypatch.setattr(tensorrt, "gpu", lambda: {"name": "Orin", "sm": 87})
-    assert Engines("tensorrt").composite is composite
-    assert Engines("tensorrt").device["compute_capabilities"] == [87]
+    assert CompileOptions(TENSORRT).composite is composite
+    assert CompileOptions(TENSORRT).device["compute_capabilities"] == [87]
 
 
 def test_a_bundle_for_jetpack_6(tmp_path, monkeypatch):
     """TensorRT 10.3's whole path, but that TensorRT-RTX compiles it."""
-    monkeypatch.setattr(tensorrt, "library", lambda target: Library("10.3.0"))
+    monkeypatch.setitem(sys.modules, "tensorrt", Library("10.3.0"))
     monkeypatch.setattr(tensorrt, "gpu", lambda: {"name": "Orin", "sm": 87})
     manifest = build_bundle(None, tmp_path / "bundle", "tensorrt", workspace_mib=512)
     assert manifest["engine"] == {"kind": "tensorrt", "version": "10.3.0"}
     gpu = {"name": "Orin", "sm": 87}
-    assert manifest["device"] == {"gpu": gpu, "compute_capabilities": [87], "max_faces": 4, "max_batch": 1}
+    assert manifest["device"] == {"gpu": gpu, "compute_capabilities": [87], "max_faces": 4}
     language = manifest["stages"]["language"]
     assert language["in_place"] is False and language["error"]["value"] < 0.02
     assert not {"ATTENTION_INPUT", "KV_CACHE_UPDATE", "ROTARY_EMBEDDING"} & set(language["layers"])
@@ -145,17 +150,9 @@ def test_a_bundle_for_jetpack_6(tmp_path, monkeypatch):
         build_bundle(None, tmp_path / "other", "tensorrt", language_weights="int4")
 
 
-def test_the_language_model_reads_several_sequences(nano):
-    graph = language_graph(nano.language, 64, "int8", half=True)
-    prefill, decode = language_profiles(graph, max_batch=4)
-    assert prefill["input_ids"] == ((1, 1), (1, 16), (4, 64)) and decode["input_ids"] == ((1, 1), (1, 1), (4, 1))
-    assert decode["past_key_0"][2][0] == 4 and decode["position"] == ((1,), (1,), (4,))
-    assert compile_engine("tensorrt-rtx", graph, [prefill, decode], "language", (89,)).float32 == ()
-
-
 def test_four_bit_weights_compile(nano):
     graph = language_graph(nano.language, 64, "int4", half=True)
-    plan = Engines("tensorrt-rtx", (89,)).compile("language", graph)
+    plan = compile_stage("language", graph, CompileOptions(TENSORRT_RTX, (89,)))
     assert plan.layers["DEQUANTIZE"] > 0 and plan.float32 == ()
 
 
@@ -163,7 +160,7 @@ def test_without_a_driver_the_runtime_says_so_in_one_line(bundle):
     """The library's own words, for a plan that is whole."""
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")
-    library = runtime_tensorrt.Library("tensorrt-rtx", simulated_gpu.Device())
+    library = runtime_tensorrt.Library(TENSORRT_RTX, simulated_gpu.Device())
     with pytest.raises(BundleError, match=r"tensorrt-rtx .* refuses the plan of refiner: .*rebuild") as caught:
         library.load("refiner", (bundle / "refiner.plan").read_bytes())
     assert "\n" not in str(caught.value)
@@ -179,14 +176,14 @@ def test_a_cpu_does_not_take_it(bundle):
     [
         ({"sm": (87,)}, "does not know the compute capability 87; known: .*89"),
         ({"precision": "fp32"}, "is not built in fp32; use int8, fp16 or auto"),
-        ({"target": "tensorrt"}, "needs the module no_such_tensorrt .*JetPack"),
+        ({"target": "tensorrt"}, "needs the module tensorrt, .*JetPack"),
         ({"target": "npu"}, "unknown target 'npu'"),
         ({"target": "cpu", "precision": "fp8"}, "is not built in fp8; use int8, fp32 or auto"),
         ({"target": "cpu", "sm": (89,)}, "sm: options of TensorRT engines; leave them out with target cpu"),
     ],
 )
 def test_what_cannot_be_built_is_one_line_before_anything_is_done(tmp_path, monkeypatch, options, message):
-    monkeypatch.setitem(tensorrt.MODULES, "tensorrt", "no_such_tensorrt")
+    monkeypatch.setitem(sys.modules, "tensorrt", None)
     monkeypatch.setattr("faceinsight.build_engines.build.FaceInsightModel.from_pretrained", None)
     with pytest.raises(InputError, match=message) as caught:
         build_bundle(None, tmp_path / "out", **{"target": "tensorrt-rtx"} | options)
@@ -195,11 +192,11 @@ def test_what_cannot_be_built_is_one_line_before_anything_is_done(tmp_path, monk
 
 def test_a_graph_that_it_cannot_take_is_one_line(graphs):
     with pytest.raises(CompileError, match=r"cannot read the graph of raw: .*UInt8") as caught:
-        compile_engine("tensorrt-rtx", graphs["refiner"], [], "raw")
+        compile_engine(TENSORRT_RTX, graphs["refiner"], [], "raw")
     assert "\n" not in str(caught.value)
     graph = for_tensorrt(graphs["refiner"])
     with pytest.raises(CompileError, match=r"could not compile wrong: .*Dimension mismatch"):
-        compile_engine("tensorrt-rtx", graph, [{"pixels": ((1, 9, 9, 3),) * 3}], "wrong")
+        compile_engine(TENSORRT_RTX, graph, [{"pixels": ((1, 9, 9, 3),) * 3}], "wrong")
 
 
 def test_an_interrupt_ends_the_build(graphs, monkeypatch):
@@ -215,7 +212,7 @@ def test_an_interrupt_ends_the_build(graphs, monkeypatch):
     before, graph = signal.getsignal(signal.SIGINT), for_tensorrt(graphs["parser"])
     side = graph.graph.input[0].type.tensor_type.shape.dim[1].dim_value
     with pytest.raises(KeyboardInterrupt):
-        compile_engine("tensorrt-rtx", graph, [{"pixels": ((1, side, side, 3),) * 3}], "parser")
+        compile_engine(TENSORRT_RTX, graph, [{"pixels": ((1, side, side, 3),) * 3}], "parser")
     assert len(steps) == 1 and signal.getsignal(signal.SIGINT) is before
 
 
@@ -237,14 +234,14 @@ class NoGpu:
 @pytest.mark.parametrize(
     ("module", "message"),
     [
-        (Old, r"TensorRT is 8\.6\.2 here; these engines need 10\.3 or newer, as in JetPack 6\.1"),
+        (Old, r"tensorrt is 8\.6\.2 here and its engines need 10\.3 or newer; it comes with JetPack 6\.1"),
         (NoGpu, "cannot start: .* needs an NVIDIA GPU"),
     ],
 )
 def test_a_library_that_cannot_do_it_is_one_line(monkeypatch, module, message):
-    monkeypatch.setattr(tensorrt, "library", lambda target: module)
+    monkeypatch.setitem(sys.modules, "tensorrt", module)
     with pytest.raises(InputError, match=message):
-        Engines("tensorrt")
+        CompileOptions(TENSORRT)
 
 
 def test_the_command_line_passes_its_options_on(tmp_path):

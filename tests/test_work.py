@@ -10,9 +10,9 @@ from onnx import TensorProto, helper, numpy_helper
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from faceinsight.build_engines.build import model_directory
 from faceinsight.build_engines.language import language_graph
 from faceinsight.build_engines.work import work
+from faceinsight.models.checkpoint import model_directory
 from faceinsight.models.faceinsight import FaceInsightModel
 from faceinsight.runtime.bundle import NANO
 

@@ -7,7 +7,6 @@ import dataclasses
 import functools
 import json
 import math
-import os
 import sys
 import tomllib
 from pathlib import Path
@@ -22,6 +21,7 @@ from faceinsight.models.data.targets import known_labels
 from faceinsight.models.data.tokenizer import backbone_tokenizer, train_tokenizer, unknown_tokens
 from faceinsight.models.faceinsight import FaceInsightModel
 from faceinsight.runtime.errors import InputError, reason
+from faceinsight.runtime.files import replacing_file
 from faceinsight.runtime.prompt import Prompter
 from faceinsight.runtime.vocabulary import Vocabulary
 
@@ -183,7 +183,8 @@ def train(
     with workers.main_process_first():
         try:
             out.mkdir(parents=True, exist_ok=True)
-            _write_whole(out / RUN, json.dumps(about, indent=1))
+            with replacing_file(out / RUN) as beside:
+                beside.write_text(json.dumps(about, indent=1), encoding="utf-8")
         except OSError as error:
             raise InputError(f"cannot train into {out}: {error.strerror}; give --out another folder") from error
     torch.manual_seed(recipe.seed)
@@ -267,18 +268,13 @@ def _tokenizer(out: Path, config: FaceInsightConfig, vocab_size: int) -> str:
             content = backbone_tokenizer(backbone, config.prompt)
         else:
             content = train_tokenizer(config.prompt, vocab_size, config.vocabulary)
-        _write_whole(path, content)
+        with replacing_file(path) as beside:
+            beside.write_text(content, encoding="utf-8")
     return path.read_text(encoding="utf-8")
 
 
 def _place(data: str | Path) -> str:
     return "synthetic" if str(data) == "synthetic" else str(Path(data).resolve())
-
-
-def _write_whole(path: Path, text: str) -> None:
-    beside = path.with_suffix(".tmp")
-    beside.write_text(text, encoding="utf-8")
-    os.replace(beside, path)
 
 
 def _language(model, stage, prompter, train_set, val_set, out):

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import queue
 import threading
 import time
@@ -24,6 +23,7 @@ from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 
 from faceinsight.runtime.errors import FaceInsightError, InputError, reason
+from faceinsight.runtime.files import replacing_file
 from faceinsight.runtime.progress import ProgressBar
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -112,12 +112,12 @@ def fit(
                     found = validate()
                 record |= found
                 if loop.improved(found) and first:
-                    _atomic_save({"average": loop.average.values, "step": done} | found, out / f"{stage}.best.pt")
+                    _save({"average": loop.average.values, "step": done} | found, out / f"{stage}.best.pt")
             if done % 50 == 0 or validated or last:
                 log(record)
             advance(record)
             if first and (done % schedule.checkpoint_every == 0 or last or done == stop_after):
-                _atomic_save(loop.state(done), checkpoint)
+                _save(loop.state(done), checkpoint)
             if done == stop_after:
                 return
     PartialState().wait_for_everyone()
@@ -352,7 +352,6 @@ def _prefetched(batch: Batch, start: int, schedule: Schedule) -> Iterator[tuple[
         stopped.set()
 
 
-def _atomic_save(state: dict, path: Path) -> None:
-    beside = path.with_suffix(".tmp")
-    torch.save(state, beside)
-    os.replace(beside, path)
+def _save(state: dict, path: Path) -> None:
+    with replacing_file(path) as beside:
+        torch.save(state, beside)

@@ -1,4 +1,4 @@
-"""What earlier builds already did: compiled plans, and TensorRT's timings of its kernels."""
+"""What earlier builds left on disk to save time: compiled plans, and TensorRT's timings of its kernels."""
 
 from __future__ import annotations
 
@@ -9,26 +9,30 @@ from pathlib import Path
 import onnx
 from filelock import FileLock
 
-from faceinsight.runtime.cache import directory, of_gpu, read, warn, write
+from faceinsight.runtime.disk_cache import directory, of_gpu, read, warn, write
 
-_FORMAT = 1
-"""In every key, so that what another version compiled differently is not found."""
+FORMAT = 1
+"""It is a part of every key; raise it when the same graph is compiled differently."""
 
 
 def plan_path(key: str) -> Path:
+    """The file of a compiled plan. key: see `fingerprint`."""
     return directory() / "plans" / key
 
 
 def timing_path(target: str, version: str, gpu: dict) -> Path:
-    """One file for each library, version and GPU, for timings say nothing about others."""
+    """The file of kernel timings; there is one for each library, version and GPU {"name", "sm"}."""
     return of_gpu("timings", f"{target}-{version}", gpu["name"], gpu["sm"])
 
 
 def fingerprint(graph: onnx.ModelProto, *circumstances) -> str:
-    """SHA-256 over the graph, weights included, and all else that decides what comes of it (as JSON)."""
-    digest = hashlib.sha256(json.dumps([_FORMAT, *circumstances]).encode())
+    """SHA-256 over a graph with its weights, and over all else that decides what it is compiled to.
+
+    circumstances: values that JSON can hold. Returns hexadecimal digits.
+    """
+    digest = hashlib.sha256(json.dumps([FORMAT, *circumstances]).encode())
     body = graph.graph
-    # piece by piece: the whole may exceed what protobuf writes
+    # piece by piece, because the whole may be larger than protobuf can write
     for piece in (*graph.opset_import, *body.input, *body.output, *body.node, *body.initializer):
         content = piece.SerializeToString(deterministic=True)
         digest.update(len(content).to_bytes(8, "little"))
@@ -37,10 +41,13 @@ def fingerprint(graph: onnx.ModelProto, *circumstances) -> str:
 
 
 class TimingCache:
-    """The library's timings, in the file of `timing_path`; several builds may use it at once."""
+    """The kernel timings in one file; several builds may use it at once."""
 
     def __init__(self, path: Path, config):
-        """config: the library's IBuilderConfig, whose build then reads them and adds its own."""
+        """Gives the timings in a file to a build.
+
+        path: see `timing_path`. config: the library's IBuilderConfig; its build reads the timings and adds new ones.
+        """
         self._path, self._config = path, config
         self._timings = self._opened(read(path) or b"")
         if not config.set_timing_cache(self._timings, False):
@@ -49,11 +56,11 @@ class TimingCache:
             config.set_timing_cache(self._timings, False)
 
     def _opened(self, content: bytes):
-        # None is what the library makes of timings that it cannot read
+        # the library returns None for timings that it cannot read
         return self._config.create_timing_cache(content) or self._config.create_timing_cache(b"")
 
     def save(self) -> None:
-        """Together with what others have saved since it was read."""
+        """Writes the timings, joined with those that other builds have saved in the meantime."""
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             with FileLock(f"{self._path}.lock", timeout=60):

@@ -1,6 +1,6 @@
-"""Exports the stages that see pixels or features: refiner, parser, vision, fusion -> one clean ONNX graph each.
+"""Exports every stage but the language model from PyTorch to a float32 ONNX graph (see language.py for that one).
 
-The same weights always give the same bytes, so a bundle's SHA-256 says which model is in it.
+The same weights always give the same bytes, so a file's SHA-256 says which model is in it.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ import contextlib
 import logging
 import warnings
 from collections.abc import Iterator
-from typing import Literal
 
 import onnx
 import onnxslim
@@ -18,21 +17,32 @@ from onnx import inliner
 from torch import Tensor
 
 from faceinsight.models.faceinsight import FaceInsightModel
-
-Stage = Literal["refiner", "parser", "vision", "fusion"]
+from faceinsight.runtime.bundle import PERCEPTION_STAGES
+from faceinsight.runtime.progress import ProgressBar
 
 # the lowest with Gelu as an operator, and the highest that TensorRT 10.3's parser reads
 OPSET = 20
-NAMES = {
+TENSOR_NAMES = {
     "refiner": (["pixels"], ["placement"]),
     "parser": (["pixels"], ["parse_map"]),
     "vision": (["pixels"], ["features"]),
     "fusion": (["features", "parse_map"], ["visual_tokens", "probabilities"]),
 }
+"""Stage -> names of its graph's inputs, and of its outputs."""
 
 
-def stage_graph(model: FaceInsightModel, stage: Stage) -> onnx.ModelProto:
-    """The stage as ONNX, batch dynamic, weights inside.
+def export_stages(model: FaceInsightModel) -> dict[str, onnx.ModelProto]:
+    """Exports every stage of PERCEPTION_STAGES: stage -> its graph, see `export_stage`."""
+    graphs = {}
+    with ProgressBar("export", len(PERCEPTION_STAGES)) as advance:
+        for stage in PERCEPTION_STAGES:
+            graphs[stage] = export_stage(model, stage)
+            advance({})
+    return graphs
+
+
+def export_stage(model: FaceInsightModel, stage: str) -> onnx.ModelProto:
+    """Exports one stage with its weights; the size of the batch is dynamic.
 
     refiner: pixels [B, S, S, 3] uint8 -> placement [B, 3] float32.
     parser: pixels [B, S, S, 3] uint8 -> parse_map [B, S, S] uint8.
@@ -40,7 +50,7 @@ def stage_graph(model: FaceInsightModel, stage: Stage) -> onnx.ModelProto:
     fusion: features, parse_map -> visual_tokens [B, N + M, W] float32, probabilities [B, L] float32.
     """
     module = getattr(model, stage)
-    inputs, outputs = NAMES[stage]
+    inputs, outputs = TENSOR_NAMES[stage]
     training = module.training
     with _quiet(), torch.no_grad():
         # only in eval mode is BatchNorm a constant affine map, which the exporter folds into the Conv before it
@@ -62,16 +72,16 @@ def stage_graph(model: FaceInsightModel, stage: Stage) -> onnx.ModelProto:
     return _sanitise(onnxslim.slim(inliner.inline_local_functions(program.model_proto)), stage)
 
 
-def _example(model: FaceInsightModel, stage: Stage) -> tuple[Tensor, ...]:
-    """Zeros of the stage's input shapes; batch 2, because the exporter takes a dimension of 1 for a constant."""
+def _example(model: FaceInsightModel, stage: str) -> tuple[Tensor, ...]:
+    """Zeros in the shapes of the stage's inputs. The batch is 2, because the exporter takes a 1 for a constant."""
     pixels = {name: torch.zeros(2, side, side, 3, dtype=torch.uint8) for name, side in model.config.sizes.items()}
     if stage == "fusion":
         return model.vision.eval()(pixels["vision"]), pixels["parser"][..., 0]
     return (pixels[stage],)
 
 
-def _sanitise(graph: onnx.ModelProto, stage: Stage) -> onnx.ModelProto:
-    """Only what computes: nothing that tells where, when or from which source lines the graph was made."""
+def _sanitise(graph: onnx.ModelProto, stage: str) -> onnx.ModelProto:
+    """A copy with only what computes, so without the places, times and source lines that the exporter writes."""
     clean = onnx.helper.make_model(
         graph.graph, producer_name="faceinsight", opset_imports=graph.opset_import, ir_version=10
     )
@@ -89,7 +99,7 @@ def _sanitise(graph: onnx.ModelProto, stage: Stage) -> onnx.ModelProto:
 
 
 def _rename(body: onnx.GraphProto) -> None:
-    """Nodes and tensors are called after their operator and position: `Conv_7`, its second output `Conv_7.1`."""
+    """Names nodes and tensors after their operator and position: `Conv_7`, and `Conv_7.1` for its second output."""
     fixed = {value.name for value in (*body.input, *body.output)}
     weights = {weight.name for weight in body.initializer}
     new: dict[str, str] = {}
@@ -106,7 +116,7 @@ def _rename(body: onnx.GraphProto) -> None:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """The exporter warns of packages it misses and of internals; none of it concerns whoever builds a bundle."""
+    """Silences the exporter, whose warnings about missing packages and its own internals tell a user nothing."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)

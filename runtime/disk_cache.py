@@ -1,8 +1,8 @@
-"""Files that only save time: compiled plans, timings, kernels. They lie in $FACEINSIGHT_CACHE, or ~/.cache/faceinsight,
-and may be deleted.
+"""Files that only save time: compiled plans, timings, kernels. They lie in $FACEINSIGHT_CACHE or ~/.cache/faceinsight,
+and a user may delete them.
 
-A file is its content's SHA-256 and the content, so a damaged one is found; what cannot be read or written is left out
-with one line of warning.
+A file holds the SHA-256 of its content and then the content, so a damaged one is noticed. A file that cannot be read or
+written is skipped with one line of warning.
 """
 
 from __future__ import annotations
@@ -11,25 +11,31 @@ import contextlib
 import hashlib
 import os
 import sys
-import tempfile
 import time
 from pathlib import Path
 
+from .files import replacing_file
+
 UNUSED_DAYS = 30
-"""What has not been used for so long is deleted."""
+"""A file that has not been used for so many days is deleted."""
 
 
 def directory() -> Path:
+    """The folder of the cache; it may not exist yet."""
     return Path(os.environ.get("FACEINSIGHT_CACHE") or Path.home() / ".cache" / "faceinsight")
 
 
 def of_gpu(folder: str, library: str, name: str, sm: int) -> Path:
-    """The file of what holds for one library (with its version) and one GPU."""
+    """The path of a file about one GPU.
+
+    folder: its folder in the cache. library: name and version of the library that wrote it. name, sm: the name and the
+    compute capability (89 for 8.9) of the GPU.
+    """
     return directory() / folder / f"{library}-sm{sm}-{''.join(c if c.isalnum() else '-' for c in name)}"
 
 
 def read(path: Path) -> bytes | None:
-    """The content of a file; None where there is none, or a damaged one."""
+    """The content of a file; None if there is no such file or it is damaged."""
     try:
         stored = path.read_bytes()
     except FileNotFoundError:
@@ -45,18 +51,12 @@ def read(path: Path) -> bytes | None:
 
 
 def write(path: Path, content: bytes) -> None:
-    """Beside it first, so that no other process ever reads half a file. Deletes what is old in the same folder."""
+    """Writes the file, whole or not at all, and deletes the unused files of its folder."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, beside = tempfile.mkstemp(dir=path.parent, prefix=".")
-        try:
-            with open(handle, "wb") as file:
-                file.write(hashlib.sha256(content).digest())
-                file.write(content)
-            os.replace(beside, path)
-        except BaseException:
-            os.unlink(beside)
-            raise
+        with replacing_file(path) as beside, open(beside, "wb") as file:
+            file.write(hashlib.sha256(content).digest())
+            file.write(content)
         _delete_unused(path.parent)
     except OSError as error:
         warn(f"cannot write {path}: {error.strerror}")
@@ -71,4 +71,5 @@ def _delete_unused(folder: Path) -> None:
 
 
 def warn(message: str) -> None:
+    """Prints one line about the cache on stderr."""
     print(f"cache: {message}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""A stage in every precision that is asked for: its graph, its error, its file; and which one is taken."""
+"""Builds a stage in every precision that is asked for, compares these candidates and keeps the best one."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import hashlib
 
 import onnx
 
+from faceinsight.calibration.policy import first_and_last
 from faceinsight.calibration.ranges import Ranges
 from faceinsight.models.faceinsight import FaceInsightModel
 from faceinsight.runtime.engine import OnnxEngine
 from faceinsight.runtime.progress import ProgressBar
+from faceinsight.runtime.targets import Target
 
 from .choice import choose, within_budget
 from .errors import CompileError
@@ -17,20 +19,21 @@ from .half import check_range, for_tensorrt, half_graph
 from .interface import interface
 from .language import language_graph
 from .large import serialised
-from .quantize import ends, quantize_w8a8
-from .tensorrt import LANGUAGE_PROFILES, Engines
+from .quantize import quantize_w8a8
+from .tensorrt import LANGUAGE_PROFILES, CompileOptions, compile_stage
 from .timing import measure
 from .verify import Reference, UnoptimisedEngine
 from .work import work
 
 INNER = "int8-inner"
-"""INT8 but for the first and the last layer that would be: what is tried where INT8 errs too much."""
+"""INT8 with the first and the last integer layer kept in float; it is tried where plain INT8 errs too much."""
 WORK_TOKENS = 1, 64
-"""The language model's work is told for so many tokens; between and beyond them it is a straight line."""
+"""The numbers of tokens that the manifest gives the language model's work for. It grows linearly with the tokens, so
+the work of any other number follows from these two."""
 
 
-class Stages:
-    """The stages of a model, for one target."""
+class StageBuilder:
+    """Builds the stages of one model for one target."""
 
     def __init__(
         self,
@@ -38,19 +41,23 @@ class Stages:
         exported: dict[str, onnx.ModelProto],
         ranges: dict[str, Ranges],
         reference: Reference,
-        target: str,
-        engines: Engines | None,
+        target: Target,
+        options: CompileOptions | None,
     ):
-        """exported: float32 graphs of all stages but the language model. ranges: for int8, else empty. engines: of a
-        TensorRT target, else None."""
+        """Takes what all stages are built from.
+
+        exported: see `export_stages`. ranges: stage -> its activation ranges, which INT8 needs; otherwise empty.
+        options: how plans are compiled; None for a target that runs the graphs themselves.
+        """
         self._model, self._exported, self._ranges, self._reference = model, exported, ranges, reference
-        self._target, self._engines = target, engines
+        self._target, self._options = target, options
         self._fit_half: set[str] = set()
 
     def build(self, stage: str, precisions: tuple[str, ...]) -> tuple[dict, bytes]:
-        """The stage's entry of the manifest (see `write_bundle`) and its file, in one of `precisions`: see `choose`.
+        """Builds a stage and chooses among its precisions, see `choose`.
 
-        Raises CompileError if it cannot be built in the last of them.
+        precisions: the preferred first. Returns the stage's entry of the manifest (see `write_bundle`) and the content
+        of its file. Raises CompileError if it cannot be built in the last precision.
         """
         found: dict[str, dict] = {}
         files: dict[str, bytes] = {}
@@ -69,7 +76,7 @@ class Stages:
         name, why = choose(stage, found)
         content = files[name]
         entry = {
-            "file": f"{stage}.{'plan' if self._engines else 'onnx'}",
+            "file": stage + self._target.suffix,
             "sha256": hashlib.sha256(content).hexdigest(),
             "bytes": len(content),
             "precision": self._label(stage, name),
@@ -83,7 +90,7 @@ class Stages:
         return entry, content
 
     def _candidate(self, stage: str, name: str) -> tuple[dict, bytes]:
-        """The stage in one precision: what the manifest says of it, and its file."""
+        """Builds the stage in one precision. Returns what the manifest says about it, and the content of its file."""
         with ProgressBar(f"verify {stage} {name}", 1) as advance:
             graph = self._graph(stage, name)
             entry = interface(graph) | self._verified(stage, graph)
@@ -91,23 +98,28 @@ class Stages:
         entry["work"] = self._work(stage, graph)
         if stage == "language":
             entry["in_place"] = any(node.op_type == "TensorScatter" for node in graph.graph.node)
-        if self._engines is None:
+        if self._options is None:
             return entry, serialised(graph)
-        plan = self._engines.compile(stage, graph)
+        plan = compile_stage(stage, graph, self._options)
         if stage == "language":
             entry["profiles"] = list(LANGUAGE_PROFILES)
         entry |= {"layers": plan.layers, "latency_ms": measure(self._target, stage, plan)}
         return entry, plan.content
 
     def _work(self, stage: str, graph: onnx.ModelProto) -> dict:
+        """Counts the work of one face, see `work`; of the language model {"tokens_1": ..., "tokens_64": ...}."""
         if stage != "language":
             return work(graph, {"batch": 1})
         visual = interface(self._exported["fusion"])["outputs"]["visual_tokens"]["shape"][1]
         return {f"tokens_{n}": work(graph, {"batch": 1, "tokens": n, "visual": visual}) for n in WORK_TOKENS}
 
     def _verified(self, stage: str, graph: onnx.ModelProto) -> dict:
-        """Error and latency: on the CPU of what runs there, else of the graph as it is written."""
-        if self._target == "cpu":
+        """Compares the stage with PyTorch: {"error", "latency_ms"}.
+
+        For the target cpu that is the engine itself, and it is timed. For others it is the graph as it is written, run
+        on the CPU without a time.
+        """
+        if self._target.device == "cpu":
             engine = OnnxEngine(serialised(graph), 1, w8a8=stage != "language")
             return {"error": self._reference.error(stage, engine), "latency_ms": self._reference.latency(stage, engine)}
         error = self._reference.error(stage, UnoptimisedEngine(graph))
@@ -115,19 +127,20 @@ class Stages:
         return {"error": error | {"measure": words}, "latency_ms": None}
 
     def _graph(self, stage: str, name: str) -> onnx.ModelProto:
-        """As the target takes it. Raises CompileError where float16 cannot hold the model's numbers."""
-        half = self._engines is not None or name == "fp16"
+        """Makes the graph that the target takes. Raises CompileError if float16 cannot hold the model's numbers."""
+        half = self._target.compiled or name == "fp16"
         if half and stage not in self._fit_half:
             self._check_range(stage)
         if stage == "language":
             weights = name if name in ("int8", "int4") else None
-            composite = self._engines is None or self._engines.composite
+            composite = self._options is None or self._options.composite
             return language_graph(self._model.language, self._model.config.context, weights, half, composite)
         graph = self._exported[stage]
         if name in ("int8", INNER):
-            encoding = "tensorrt" if self._engines else "onnxruntime"
-            graph = quantize_w8a8(graph, self._ranges[stage], encoding, ends(graph) if name == INNER else ())
-        if self._engines:
+            engine = self._target.engine
+            keep = first_and_last(graph, engine) if name == INNER else ()
+            graph = quantize_w8a8(graph, self._ranges[stage], engine, keep)
+        if self._target.compiled:
             return for_tensorrt(graph)
         return half_graph(graph) if half else graph
 
@@ -140,10 +153,10 @@ class Stages:
         self._fit_half.add(stage)
 
     def _label(self, stage: str, name: str) -> str:
-        """The precision in the manifest's words."""
+        """The precision in the words of the manifest."""
         if stage != "language":
             return {"int8": "W8A8", INNER: "W8A8, first and last layer in float"}.get(name, name.upper())
         weights = {"int8": "W8", "int4": "W4 (blocks)"}.get(name)
         if weights is None:
             return name.upper()
-        return f"{weights}, {'FP16' if self._engines else 'activations rounded to 8 bits by the kernel'}"
+        return f"{weights}, {'FP16' if self._target.compiled else 'activations rounded to 8 bits by the kernel'}"

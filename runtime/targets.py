@@ -1,0 +1,85 @@
+"""What a bundle can be built for: one record for each target. Everything that depends on the target is read here."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from types import ModuleType
+
+from .errors import InputError, reason
+
+
+@dataclass(frozen=True)
+class Target:
+    """A kind of engine on a kind of device."""
+
+    name: str
+    """What `faceinsight build --target` and the manifest call it."""
+    engine: str
+    """The kind of its engines: "onnxruntime", "tensorrt" or "tensorrt-rtx"."""
+    device: str
+    """Where its engines run: "cpu" or "cuda"."""
+    module: str
+    """The Python module that compiles and runs its engines."""
+    install: str
+    """How a user gets the module, as a part of an error message."""
+    suffix: str
+    """The ending of a stage's file."""
+    precisions: tuple[str, ...]
+    """What a stage can be built in. The first is the default and the one that `auto` prefers; `auto` falls back to the
+    last."""
+    tied: bool = False
+    """Whether an engine runs only on the model of GPU that compiled it."""
+    oldest: tuple[int, int] = (0, 0)
+    """The oldest version of the library that engines are built with."""
+    composite: tuple[int, int] = (0, 0)
+    """The first version with single operators for attention, rotary embedding and the KV cache."""
+
+    @property
+    def compiled(self) -> bool:
+        """Whether a stage's graph is compiled into a plan; otherwise the graph itself is the engine."""
+        return self.engine != "onnxruntime"
+
+    def library(self) -> ModuleType:
+        """Imports the module. Raises InputError where it is not installed or does not load."""
+        try:
+            return importlib.import_module(self.module)
+        except (ImportError, OSError) as error:
+            raise InputError(
+                f"target {self.name} needs the module {self.module}, which cannot be loaded ({reason(error)}); "
+                f"{self.install}"
+            ) from error
+
+
+CPU = Target("cpu", "onnxruntime", "cpu", "onnxruntime", "pip install onnxruntime", ".onnx", ("int8", "fp32"))
+CUDA = Target("cuda", "onnxruntime", "cuda", "onnxruntime", "pip install onnxruntime-gpu", ".onnx", ("fp16", "fp32"))
+TENSORRT = Target(
+    "tensorrt",
+    "tensorrt",
+    "cuda",
+    "tensorrt",
+    "it comes with JetPack 6.1 and newer (a virtual environment sees it with --system-site-packages), with NVIDIA's "
+    "containers or with pip install tensorrt",
+    ".plan",
+    ("int8", "fp16"),
+    tied=True,
+    oldest=(10, 3),
+    composite=(10, 15),
+)
+TENSORRT_RTX = Target(
+    "tensorrt-rtx",
+    "tensorrt-rtx",
+    "cuda",
+    "tensorrt_rtx",
+    "install it with pip install 'faceinsight[tensorrt-rtx]'",
+    ".plan",
+    ("int8", "fp16"),
+)
+TARGETS = {target.name: target for target in (CPU, CUDA, TENSORRT, TENSORRT_RTX)}
+
+
+def find_target(name: str) -> Target:
+    """The target of that name. Raises InputError for an unknown one."""
+    if name not in TARGETS:
+        raise InputError(f"unknown target {name!r}; use {', '.join(TARGETS)}")
+    return TARGETS[name]
