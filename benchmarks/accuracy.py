@@ -213,6 +213,7 @@ def evaluate(
         else None,
     }
 
+
 def _parse_map(labelled: Record, shape: tuple[int, ...]) -> np.ndarray:
     """Reads a record's parse map; one that cannot be read is reported and counts as none."""
     try:

@@ -12,8 +12,8 @@ from torch import nn
 
 from faceinsight.models.checkpoint import model_directory, model_hash
 from faceinsight.models.faceinsight import FaceInsightModel
-from faceinsight.runtime.errors import InputError
 from faceinsight.runtime.answering import READING_TOKENS
+from faceinsight.runtime.errors import InputError
 from faceinsight.runtime.image import crop_matrix, refined_box, warp
 from faceinsight.runtime.pipeline import FaceInsight
 

@@ -177,7 +177,7 @@ class Survey:
         return any(p != 0.5 and nearest[name] != bool(p) for name, p in known.items())
 
 
-def questions(label: Label) -> list[Question]:
+def questions_about(label: Label) -> list[Question]:
     """All questions about a label, as its language data has them."""
     language = label_language(label)
     return [
