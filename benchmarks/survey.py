@@ -55,7 +55,8 @@ class Question:
         not have."""
         if self.label.kind == "number":
             bounds = self._known_bounds(vocabulary, labels)
-            return self._with_group(bounds, [bounds] if bounds else [])
+            group = {name: within([bounds], groups) if bounds else None for name, groups in self._groups().items()}
+            return {self.name: bounds} | group
         if self.label.kind == "flag":
             value = labels.get(self.label.name)
             return {self.name: None if value is None else bool(value)}
@@ -71,7 +72,9 @@ class Question:
         """Reads what a reply says."""
         if self.label.kind == "number":
             found = ranges(reply, self.label.bounds, self.label.unit, self.label.step)
-            return self._with_group(middle(found), found, reply)
+            named = None if found else named_value(reply, self.label, self.words, self.faint)
+            group = {name: within(found, groups) if found else named for name, groups in self._groups().items()}
+            return {self.name: middle(found)} | group
         if self.values is not None:
             verdict = says_yes(reply)
             if verdict is not None and self.label.kind == "flag":
@@ -109,11 +112,9 @@ class Question:
             return given, math.nextafter(given, math.inf)
         return vocabulary.bounds_of(self.label, labels)
 
-    def _with_group(self, value, found: list[Bounds], reply: str = "") -> dict:
-        """A number's value, and the group that follows from the ranges found."""
-        if self.label.groups is None:
-            return {self.name: value}
-        return {self.name: value, self.label.groups.name: within(found, dict(self.label.groups.values))}
+    def _groups(self) -> dict[str, dict[str, Bounds]]:
+        """Name of a number's groups -> the groups; empty for a number without them."""
+        return {self.label.groups.name: dict(self.label.groups.values)} if self.label.groups else {}
 
 
 class Survey:
