@@ -1,12 +1,11 @@
 """Ablation of the paper's three ideas on a data folder: segmentation as a modality, CCM, LCM.
 
 The encoders stay as they are in a finished model; what differs is trained on top of them: segmentation encoder and
-attribute head, from scratch, on the same augmented faces. `python -m faceinsight.benchmarks.ablation --data DIR`.
+attribute head, from scratch, on the same augmented faces. `faceinsight ablate --data DIR`.
 """
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import json
 import tempfile
@@ -17,9 +16,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-import faceinsight.models
-from faceinsight.cli import main as run_with_clear_errors
-from faceinsight.models.data.dataset import read_faces
 from faceinsight.models.faceinsight import FaceInsightModel, Fusion
 from faceinsight.models.training.faces import Faces
 from faceinsight.models.training.gallery import encode_faces, encode_nominal
@@ -141,25 +137,3 @@ def markdown(found: dict) -> str:
         cells = [f"{np.mean(v):.3f} ({min(v):.3f} to {max(v):.3f})" for v in (values[f] for f in figures)]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", required=True, help="folder with images/, masks/ and labels.csv")
-    parser.add_argument("--model", type=Path, default=Path(faceinsight.models.__file__).parent / "nano")
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=500)
-    parser.add_argument("--faces", type=int, default=6000, help="augmented faces that the encoders see, for each seed")
-    args = parser.parse_args()
-    if min(args.seeds, args.steps, args.faces) < 1:
-        parser.error("--seeds, --steps and --faces must be at least 1")
-    train, val = (read_faces(args.data, split) for split in ("train", "val"))
-    model = FaceInsightModel.from_pretrained(args.model).to(device())
-    print(f"torch {torch.__version__} on {device()}, {len(train)} training and {len(val)} val faces")
-    found = ablate(model, train, val, args.seeds, args.steps, args.faces)
-    print(markdown(found))
-    print(json.dumps(found))
-
-
-if __name__ == "__main__":
-    run_with_clear_errors(main)

@@ -1,17 +1,14 @@
 """Compares what a bundle says with what its model says in float32 PyTorch, word for word.
 
 Both sides are the same runtime on the same frame with the same detector; the reference runs PyTorch's modules in the
-place of engines. Each side refines its own box, so a difference anywhere in the chain reaches the answer. The last line
-is one JSON document.
+place of engines. Each side refines its own box, so a difference anywhere in the chain reaches the answer. `faceinsight
+parity` shows the result.
 """
 
 from __future__ import annotations
 
-import argparse
 import collections
-import json
 import random
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +26,7 @@ from faceinsight.models.language_model import LanguageModel
 from faceinsight.runtime.backend import Backend
 from faceinsight.runtime.bundle import Bundle
 from faceinsight.runtime.engine import CacheEngine, Engine
-from faceinsight.runtime.errors import FaceInsightError, InputError, NoFaceError
+from faceinsight.runtime.errors import InputError, NoFaceError
 from faceinsight.runtime.perceive import HostPerception
 from faceinsight.runtime.pipeline import FaceInsight
 from faceinsight.runtime.progress import ProgressBar
@@ -221,24 +218,3 @@ def show(result: dict) -> None:
         f"{high:.1%}); of {', '.join(f'{kind} {same}/{of}' for kind, (same, of) in result['by_kind'].items())}\n"
         f"labels that differ between the two sides' faces: {result['flips'] or 'none'}"
     )
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m faceinsight.benchmarks.parity", description=__doc__.split("\n")[0])
-    parser.add_argument("--data", type=Path, required=True, help="data folder; its val split is asked about")
-    parser.add_argument("--bundle", type=Path, help="bundle directory; the bundled nano by default")
-    parser.add_argument("--model", type=Path, help="what it was built from; the bundled nano by default")
-    parser.add_argument("--device", default="cpu", help="where the bundle runs")
-    parser.add_argument("--questions", type=int, default=200)
-    given = parser.parse_args(arguments)
-    try:
-        result = parity(given.data, given.bundle, given.model, given.questions, given.device)
-    except FaceInsightError as error:
-        print(f"parity: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
-    show(result)
-    print(json.dumps(result))
-
-
-if __name__ == "__main__":
-    main()

@@ -35,11 +35,11 @@ class PytorchPeer:
         directory = model_directory(model)
         if model_hash(directory) != runtime.bundle.manifest.get("model_hash"):
             raise InputError(
-                f"the bundle was not built from {directory}; give its --model, or leave the peer out: --no-peer"
+                f"the bundle was not built from {directory}; give its --model, or leave PyTorch out: --no-pytorch"
             )
         self._cuda = device != "cpu"
         if self._cuda and not torch.cuda.is_available():
-            raise InputError(f"PyTorch {torch.__version__} sees no GPU here; leave the peer out: --no-peer")
+            raise InputError(f"PyTorch {torch.__version__} sees no GPU here; leave it out: --no-pytorch")
         torch.set_num_threads(threads)
         self._device = torch.device(device)
         self._network = FaceInsightModel.from_pretrained(directory).to(self._device)

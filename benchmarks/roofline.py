@@ -3,29 +3,26 @@ others have measured on them and against this CPU.
 
 A stage takes the longer of moving its bytes and doing its operations, each at an achievable share of the device's peak,
 and a while for every kernel. Those numbers are fitted on some of the published points and tested on the others; peaks
-and points are in devices.py. The last line is one JSON document.
+and points are in devices.py. `faceinsight roofline` shows the result.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import math
 import statistics
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, replace
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import torch
 
 from faceinsight.models.faceinsight import FaceInsightModel
 from faceinsight.models.presets import EDGE
-from faceinsight.runtime.bundle import NANO, Bundle, read_bundle
+from faceinsight.runtime.bundle import Bundle
 from faceinsight.runtime.engine import OnnxEngine
-from faceinsight.runtime.errors import FaceInsightError, InputError
+from faceinsight.runtime.errors import InputError
 from faceinsight.runtime.generate import CacheShape
 
 from .devices import DEVICES, INT4, POINTS, Point
@@ -202,23 +199,3 @@ def show(result: dict) -> None:
         for name in next(iter(devices.values())):
             table.add_row(name.replace("_ms", ""), *(f"{figures[name]:.4g}" for figures in devices.values()))
         console.print(table)
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m faceinsight.benchmarks.roofline", description=__doc__.split(":")[0]
-    )
-    parser.add_argument("--bundle", type=Path, default=NANO, help="for the CPU; the bundled nano by default")
-    parser.add_argument("--shapes", nargs="+", choices=SHAPES, default=SHAPES, help="what to predict; all by default")
-    given = parser.parse_args(arguments)
-    try:
-        result = roofline(read_bundle(given.bundle), given.shapes)
-    except FaceInsightError as error:
-        print(f"roofline: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
-    show(result)
-    print(json.dumps(result))
-
-
-if __name__ == "__main__":
-    main()

@@ -24,7 +24,6 @@ from faceinsight.runtime.bundle import (
     write_bundle,
 )
 from faceinsight.runtime.errors import InputError
-from faceinsight.runtime.rules import rules_for
 from faceinsight.runtime.targets import Target, find_target
 
 from .candidates import StageBuilder
@@ -117,7 +116,7 @@ def _manifest(
     model: FaceInsightModel, digest: str, target: Target, stages: dict[str, dict], options: CompileOptions | None
 ) -> dict:
     backbone = model.language.backbone.config
-    tokenizer, names = model.tokenizer_json.encode("utf-8"), model.config.attributes.names
+    tokenizer = model.tokenizer_json.encode("utf-8")
     return {
         "format_version": FORMAT_VERSION,
         "name": "faceinsight",
@@ -129,8 +128,7 @@ def _manifest(
         "stages": stages,
         "tokenizer": {"file": TOKENIZER, "sha256": hashlib.sha256(tokenizer).hexdigest()},
         "sizes": model.config.sizes,
-        "attributes": list(names),
-        "rules": [{"kind": rule.kind, "names": list(rule.names)} for rule in rules_for(names)],
+        "vocabulary": model.config.vocabulary.to_json(),
         "prompt": dataclasses.asdict(model.config.prompt),
         "language": {
             "layers": backbone.num_hidden_layers,

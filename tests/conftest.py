@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from faceinsight import FaceInsight
 from faceinsight.build_engines import export
 from faceinsight.build_engines.build import build_bundle
+from faceinsight.commands.app import main
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -63,3 +65,42 @@ def astronaut() -> np.ndarray:
 @pytest.fixture(scope="session")
 def face(model, astronaut):
     return model.perceive(astronaut)
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a command line ended in."""
+
+    status: int
+    stdout: str
+    stderr: str
+
+
+@dataclass(frozen=True)
+class CommandLine:
+    """Runs command lines in this process."""
+
+    capture: pytest.CaptureFixture[str]
+
+    def run(self, *arguments: str) -> Done:
+        self.capture.readouterr()
+        status = main(list(arguments))
+        return Done(status, *self.capture.readouterr())
+
+    def succeeds(self, *arguments: str) -> str:
+        """Returns what is printed."""
+        done = self.run(*arguments)
+        assert done.status == 0, done.stderr
+        return done.stdout
+
+    def fails(self, message: str, *arguments: str, status: int = 2) -> None:
+        """message: part of the one line on standard error; nothing else is printed."""
+        done = self.run(*arguments)
+        assert done.status == status, done.stdout + done.stderr
+        assert done.stderr.startswith("faceinsight: ") and done.stderr.count("\n") == 1, done.stderr
+        assert message in done.stderr and done.stdout == ""
+
+
+@pytest.fixture
+def command(capsys) -> CommandLine:
+    return CommandLine(capsys)

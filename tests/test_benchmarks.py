@@ -66,7 +66,7 @@ def test_torch_compile_is_a_peer_of_its_own(monkeypatch, capsys):
 def test_a_peer_on_a_gpu_that_is_not_there(model):
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")
-    with pytest.raises(InputError, match="sees no GPU here; leave the peer out: --no-peer"):
+    with pytest.raises(InputError, match="sees no GPU here; leave it out: --no-pytorch"):
         PytorchPeer(None, model, 1, "cuda:0")
 
 
