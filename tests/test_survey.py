@@ -11,9 +11,9 @@ from faceinsight.runtime.vocabulary import Vocabulary
 
 NANO = load_vocabulary("nano")
 KNOWN = {
-    "Gender": "male", "Age": "50-64", "Hair_Color": "gray", "Eyeglasses": True, "Smiling": False, "Teeth_Visible": False,
-    "Mustache": True, "Beard": True, "Bald": False, "Receding_Hairline": False, "Long_Hair": False, "Wearing_Hat": False,
-    "Wearing_Necktie": False,
+    "Gender": "male", "Age": "50-64", "Hair_Color": "gray", "Eyeglasses": True, "Smiling": False,
+    "Teeth_Visible": False, "Mustache": True, "Beard": True, "Bald": False, "Receding_Hairline": False,
+    "Long_Hair": False, "Wearing_Hat": False, "Wearing_Necktie": False,
 }  # fmt: skip
 OWN = Vocabulary.from_json(
     {
