@@ -15,6 +15,7 @@ from faceinsight.models.faceinsight import FaceInsightModel
 from faceinsight.runtime.engine import CacheEngine, Engine
 from faceinsight.runtime.generate import generate
 from faceinsight.runtime.kv_cache import CacheShape, KVCache
+from faceinsight.runtime.manifest import Error, Latency
 from faceinsight.runtime.prompt import Prompter
 
 from .large import readable
@@ -131,20 +132,18 @@ class Reference:
             else:
                 yield {name: items[row : row + 1] for name, items in self.feeds[stage].items()}
 
-    def error(self, stage: str, engine: Engine | CacheEngine) -> dict:
-        """Measures how much an engine of the stage differs from PyTorch: {"measure": in words, "value"}."""
+    def error(self, stage: str, engine: Engine | CacheEngine) -> Error:
+        """Measures how much an engine of the stage differs from PyTorch."""
         if stage == "language":
             measure, value = "share of greedy tokens that differ", self._language_error(engine)
         else:
             output, measure, compare = MEASURES[stage]
             value = compare(engine.run(self.feeds[stage])[output], self.wanted[stage])
-        return {"measure": measure, "value": round(value, 6)}
+        return Error(measure, round(value, 6))
 
-    def latency(self, stage: str, engine: Engine | CacheEngine) -> dict[str, float]:
-        """Times an engine on one face, or the language model's on one decode step after a prefix of 96 tokens.
-
-        Returns {"p50", "p90"} in ms.
-        """
+    def latency(self, stage: str, engine: Engine | CacheEngine) -> Latency:
+        """Times an engine on one face, or the language model's on one decode step after a prefix of 96
+        tokens."""
         if stage != "language":
             one = next(self.single_faces(stage))
             return _latency(lambda: engine.run(one))
@@ -177,7 +176,7 @@ class Reference:
         return self._prompter.prefix(labels, self.tokens.shape[1])
 
 
-def _latency(call, rounds: int = 20) -> dict[str, float]:
+def _latency(call, rounds: int = 20) -> Latency:
     for _ in range(3):
         call()
     times = []
@@ -185,4 +184,4 @@ def _latency(call, rounds: int = 20) -> dict[str, float]:
         start = time.perf_counter()
         call()
         times.append((time.perf_counter() - start) * 1e3)
-    return {"p50": round(float(np.percentile(times, 50)), 3), "p90": round(float(np.percentile(times, 90)), 3)}
+    return Latency.of(times)

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import copy
+import csv
 import hashlib
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from faceinsight import FaceInsight
 from faceinsight.build_engines import export
 from faceinsight.build_engines.build import build_bundle
 from faceinsight.commands.app import main
+from faceinsight.models.data.synthetic import generate
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -65,6 +69,28 @@ def astronaut() -> np.ndarray:
 @pytest.fixture(scope="session")
 def face(model, astronaut):
     return model.perceive(astronaut)
+
+
+@pytest.fixture(scope="session")
+def write_faces():
+    """A function that writes a data folder of rendered faces: images/, masks/, labels.csv."""
+
+    def write_faces(folder: Path, splits: dict[int, str]) -> None:
+        """splits: {seed of a face, which is its file's name: split}."""
+        for name in ("images", "masks"):
+            (folder / name).mkdir(parents=True)
+        samples = {seed: generate(seed) for seed in splits}
+        with (folder / "labels.csv").open("w", newline="") as file:
+            names = next(iter(samples.values())).labels
+            table = csv.DictWriter(file, ("file", "split", *names))
+            table.writeheader()
+            for seed, sample in samples.items():
+                Image.fromarray(sample.image).save(folder / "images" / f"{seed}.png")
+                Image.fromarray(sample.parse_map).save(folder / "masks" / f"{seed}.png")
+                cells = {name: int(v) if isinstance(v, bool) else v for name, v in sample.labels.items()}
+                table.writerow({"file": f"{seed}.png", "split": splits[seed]} | cells)
+
+    return write_faces
 
 
 @dataclass(frozen=True)

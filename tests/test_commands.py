@@ -11,8 +11,6 @@ import pytest
 from PIL import Image
 
 from faceinsight import __version__
-from faceinsight.models.data.synthetic import generate
-from faceinsight.runtime.labels import LABELS, NAMES
 
 VERBS = (
     "ask", "describe", "attributes", "parse", "demo", "train", "calibrate", "build", "evaluate", "bench", "parity",
@@ -86,11 +84,11 @@ def test_ask_several_questions(command):
     assert "brown" in lines[1]
 
 
-def test_ask_json(command):
+def test_ask_json(command, model):
     found = json.loads(command.succeeds("ask", "photo.jpg", "Any glasses?", "--json"))
     answer = found["answers"][0]
     assert answer["text"].startswith("No") and answer["attributes"]["Eyeglasses"] < 0.5
-    assert tuple(found["face"]["labels"]) == LABELS
+    assert tuple(found["face"]["labels"]) == model.vocabulary.names
     assert found["face"]["timings"]["perceive_ms"] > 0 and answer["timings"]["ttft_ms"] > 0
 
 
@@ -100,9 +98,9 @@ def test_describe_streams_the_same_words_as_json(command):
     assert json.loads(command.succeeds("describe", "photo.jpg", "--json"))["answer"]["text"] == plain
 
 
-def test_attributes(command):
+def test_attributes(command, model):
     faces = json.loads(command.succeeds("attributes", "photo.jpg", "--all", "--json"))["faces"]
-    assert tuple(faces[0]["attributes"]) == NAMES
+    assert tuple(faces[0]["attributes"]) == model.vocabulary.attribute_names
     table = dict(line.split("\t") for line in command.succeeds("attributes", "photo.jpg").splitlines())
     assert table["Gender"] == "female" and float(table["Smiling"]) == pytest.approx(
         faces[0]["attributes"]["Smiling"], abs=1e-3
@@ -175,18 +173,10 @@ def test_a_foreign_folder_is_no_bundle_and_exits_with_1(command):
 
 
 @pytest.mark.slow
-def test_evaluate_through_the_whole_runtime(command, folder):
+def test_evaluate_through_the_whole_runtime(command, folder, write_faces):
     data = folder / "data"
-    (data / "images").mkdir(parents=True)
-    rows = ["file,split," + ",".join(LABELS)]
-    for seed in range(6):
-        sample = generate(200 + seed)
-        Image.fromarray(sample.image).save(data / "images" / f"{seed}.png")
-        cells = [str(int(v)) if isinstance(v, bool) else v for v in sample.labels.values()]
-        rows.append(f"{seed}.png,val," + ",".join(cells))
-    (data / "images" / "7.png").write_bytes(b"junk")
-    rows.append("7.png,val" + "," * len(LABELS))
-    (data / "labels.csv").write_text("\n".join(rows))
+    write_faces(data, {200 + i: "val" for i in range(7)})
+    (data / "images" / "206.png").write_bytes(b"junk")
     found = json.loads(command.succeeds("evaluate", "--data", "data", "--json", "--out", "report"))
     assert found["faces"] == 7 and found["failed"] >= 1 and found["contradictions"] == 0
     assert found["labels"]["Eyeglasses"]["faces"] == 6

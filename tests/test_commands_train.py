@@ -10,7 +10,6 @@ from PIL import Image
 from faceinsight.models.data.synthetic import generate
 from faceinsight.models.training.recipe import STAGES
 from faceinsight.runtime import bundle
-from faceinsight.runtime.labels import LABELS
 
 pytestmark = pytest.mark.slow
 
@@ -21,20 +20,11 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_train_on_a_folder_of_ones_own(command, folder):
+def test_train_on_a_folder_of_ones_own(command, folder, write_faces):
     """Two steps of every stage on images, parse maps and labels.csv, validated on the other split."""
     data = folder / "faces-with-labels"
-    for name in ("images", "masks"):
-        (data / name).mkdir(parents=True)
-    rows = ["file,split," + ",".join(LABELS)]
-    for seed in range(16):
-        sample = generate(seed)
-        Image.fromarray(sample.image).save(data / "images" / f"{seed}.png")
-        Image.fromarray(sample.parse_map).save(data / "masks" / f"{seed}.png")
-        cells = [str(int(v)) if isinstance(v, bool) else v for v in sample.labels.values()]
-        rows.append(f"{seed}.png,{'val' if seed > 11 else 'train'}," + ",".join(cells))
+    write_faces(data, {seed: "val" if seed > 11 else "train" for seed in range(16)})
     (data / "images" / "0.png").write_bytes(b"junk")
-    (data / "labels.csv").write_text("\n".join(rows))
     stages = {
         "language": "", "refiner": "jitter = 2", "vision": "glasses = 0.5\nparse = 0.5", "parser": "synthetic = 0.5",
         "alignment": "faces = 50", "instruct": "faces = 50",

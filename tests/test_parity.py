@@ -10,8 +10,8 @@ from PIL import Image
 from faceinsight import FaceInsight
 from faceinsight.benchmarks import parity
 from faceinsight.build_engines.build import build_bundle
-from faceinsight.models.checkpoint import model_directory
 from faceinsight.commands.app import main
+from faceinsight.models.checkpoint import model_directory
 from faceinsight.models.data.dataset import read_labelled
 from faceinsight.models.data.readers import Record
 from faceinsight.models.data.synthetic import generate

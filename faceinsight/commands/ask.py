@@ -23,7 +23,7 @@ def ask(
     threads: Threads = None,
     temperature: Annotated[
         float,
-        typer.Option(min=0.0, help="0 takes the most probable word; above 0, words are drawn, the higher the freer."),
+        typer.Option(min=0.0, help="0 always takes the most probable word; a higher value draws words more freely."),
     ] = 0.0,
     seed: Annotated[
         int | None, typer.Option(min=0, help="Start of the random numbers, for a temperature above 0.")

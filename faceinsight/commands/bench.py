@@ -21,8 +21,9 @@ def bench(
 ) -> None:
     """Measure the latency of every stage and from the frame to the answer.
 
-    PyTorch and the runtime take turns, so that a noisy machine is noisy for both. Beside each figure stands the least
-    time that this machine could need. The last line is one JSON document.
+    The runtime and PyTorch take turns, so that a noisy machine is noisy for both.
+    Beside each figure stands the least time that this machine could need.
+    The last line is one JSON document.
     """
     if pytorch or compiled or device != "cpu":
         needs("build", "torch", "transformers", instead="leave PyTorch out with --no-pytorch")

@@ -67,14 +67,14 @@ def build(
     compiling = {name: value for name, value in compiling.items() if value not in (None, ())}
     manifest = build_bundle(model, out, target, precision, calibration, language_weights, **compiling)
     if as_json:
-        print_json({"out": str(out), "stages": manifest["stages"]})
+        print_json({"out": str(out), "stages": manifest.to_json()["stages"]})
         return
     print_table(
         f"bundle {out}",
         ("stage", "precision", "kB", "error", "ms", "choice"),
         [
-            (name, s["precision"], f"{s['bytes'] / 1e3:.0f}", f"{s['error']['value']:.2g} {s['error']['measure']}",
-             f"{s['latency_ms']['p50']:.2f}" if s["latency_ms"] else "-", s["choice"])
-            for name, s in manifest["stages"].items()
+            (name, s.precision, f"{s.bytes / 1e3:.0f}", f"{s.error.value:.2g} {s.error.measure}",
+             f"{s.latency_ms.p50:.2f}" if s.latency_ms else "-", s.choice)
+            for name, s in manifest.stages.items()
         ],
     )  # fmt: skip

@@ -19,7 +19,7 @@ def calibrate(
 ) -> None:
     """Measure on images how large a model's activations get, and write the ranges to a scales file.
 
-    An INT8 build needs them. build --calibration FOLDER measures them itself; with a file the next builds need not.
+    An INT8 build needs them. It can also measure them itself: build --calibration FOLDER.
     """
     needs("build", "torch", "onnx", "onnx_graphsurgeon", "onnxslim")
     from faceinsight.build_engines.export import export_stages

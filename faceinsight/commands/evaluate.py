@@ -68,8 +68,8 @@ def evaluate(
 ) -> None:
     """Score a bundle on labelled images, from the image file to the words of the answer.
 
-    It reports how often labels are right, and how often answers agree with the model's own labels. With --peer it asks
-    another model the same questions.
+    It reports how often labels are right, and how often answers agree with the model's own labels.
+    With --peer it asks another model the same questions.
     """
     if out is not None:
         _make_folder(out)

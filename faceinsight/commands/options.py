@@ -40,7 +40,7 @@ Capabilities = Annotated[
     typer.Option(
         "--sm",
         help="Compute capability that TensorRT-RTX compiles for, such as 89; may be given several times. By default "
-        "the engine runs on every RTX GPU that the library supports.",
+        "one engine serves every RTX GPU from 80 on.",
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document, for programs.")]

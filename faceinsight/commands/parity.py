@@ -20,7 +20,8 @@ def parity(
 ) -> None:
     """Compare a bundle's answers, word for word, with those of its model in PyTorch.
 
-    Every difference is shown, and whether the two sides saw other labels. The last line is one JSON document.
+    It shows every difference, and whether the two sides saw other labels.
+    The last line is one JSON document.
     """
     needs("build", "torch", "transformers", "onnx", "onnx_graphsurgeon")
     from faceinsight.benchmarks.parity import parity as run

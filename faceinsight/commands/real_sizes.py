@@ -32,7 +32,8 @@ def real_sizes(
 ) -> None:
     """Compile published architectures with random weights: how long it takes, how much memory, how large the engine is.
 
-    Nothing is run, so TensorRT-RTX needs no GPU for it. The last line is one JSON document.
+    Nothing is run, so TensorRT-RTX needs no GPU for it.
+    The last line is one JSON document.
     """
     needs("build", "torch", "onnx", "onnx_graphsurgeon", "onnxslim", "filelock")
     from faceinsight.benchmarks.real_sizes import PRECISIONS, SIZES, compile_sizes, show

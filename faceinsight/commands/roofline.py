@@ -23,8 +23,8 @@ def roofline(
 ) -> None:
     """Predict latency on Jetsons and datacenter GPUs from operations, bytes and each device's peak.
 
-    The prediction is compared with figures that others have published and with this CPU, which runs the bundle. The
-    last line is one JSON document.
+    It compares the same kind of prediction with figures that others have published, and with the bundle on this CPU.
+    The last line is one JSON document.
     """
     needs("build", "torch", "transformers")
     from faceinsight.benchmarks.roofline import SHAPES, show

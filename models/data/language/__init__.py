@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import functools
 
-from faceinsight.runtime.vocabulary import Label
+
+from faceinsight.runtime.label import Label
 
 from .files import FOLDER
 from .general import general_language

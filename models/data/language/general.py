@@ -6,7 +6,8 @@ import functools
 import re
 from dataclasses import dataclass
 
-from faceinsight.runtime.vocabulary import Label
+
+from faceinsight.runtime.label import Label
 
 from .files import FOLDER, Concept, Table
 from .grammar import SUBJECT, Clause, Subject, bare, grammar, join, plural, third_person

@@ -223,7 +223,7 @@ def bare(phrase: str) -> str:
 
 def agree(text: str) -> str:
     """Makes verbs beside "they" plural, wherever they stand."""
-    for singular, several in grammar().agreement.items():
+    for singular, several in grammar().agreement.items() if "they" in text else ():
         text = re.sub(rf"\b{singular} they\b", f"{several} they", text)
         text = re.sub(rf"\bthey {singular}\b", f"they {several}", text)
     return text

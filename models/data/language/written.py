@@ -6,8 +6,9 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from faceinsight.runtime.label import Label
 from faceinsight.runtime.reading import read
-from faceinsight.runtime.vocabulary import Label, Vocabulary
+from faceinsight.runtime.vocabulary import Vocabulary
 
 from .files import FOLDER, Concept, Table, value_of
 from .grammar import SUBJECT, grammar
