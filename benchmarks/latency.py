@@ -13,6 +13,7 @@ import platform
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
@@ -70,8 +71,8 @@ def bench(
         "threads": threads,
         "rounds": rounds,
         "frame": list(frame.shape),
-        "engine": runtime.bundle.manifest["engine"],
-        "stages": {k: v["precision"] for k, v in runtime.bundle.manifest["stages"].items()},
+        "engine": asdict(runtime.bundle.manifest.engine),
+        "stages": {k: v.precision for k, v in runtime.bundle.manifest.stages.items()},
         **{name: _summary(found) for name, found in samples.items()},
         "limits": _limits(runtime, frame, box, threads, device),
         "process": process_figures(bundle, threads, device),
