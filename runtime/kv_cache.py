@@ -7,7 +7,7 @@ are written after the prefix, and the next turn writes over them. So a second qu
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,11 +24,6 @@ class CacheShape:
     kv_heads: int
     head_dim: int
     context: int
-
-    @classmethod
-    def of_manifest(cls, manifest: Mapping) -> CacheShape:
-        """The shape that a bundle's language model has."""
-        return cls(*(manifest["language"][key] for key in ("layers", "kv_heads", "head_dim", "context")))
 
     def tensors(self) -> dict[str, tuple[int, ...]]:
         """Input name of the engine -> shape."""

@@ -20,7 +20,7 @@ from .face import Answer, Face
 from .frame import DeviceFrame
 from .generate import Sampling
 from .image import check_box, crop_matrix
-from .kv_cache import CacheShape, KVCache
+from .kv_cache import KVCache
 from .parse_map import PARSE_CLASSES
 from .reading import read
 
@@ -42,7 +42,7 @@ class FaceInsight:
         self.detector = detector or CascadeDetector()
         self._backend, self._perception = backend, backend.perception
         self._prompter = bundle.prompter
-        self._answerer = Answerer(backend.language, CacheShape.of_manifest(bundle.manifest), self._prompter)
+        self._answerer = Answerer(backend.language, bundle.manifest.language.cache, self._prompter)
         self._lock = threading.Lock()
         self._caches: weakref.WeakKeyDictionary[Face, KVCache] = weakref.WeakKeyDictionary()
 
@@ -175,7 +175,7 @@ class FaceInsight:
 
     @property
     def _model_hash(self) -> str:
-        return self.bundle.manifest.get("model_hash", "")
+        return self.bundle.manifest.model_hash
 
     def _cache(self, face: Face) -> KVCache:
         with self._lock:
