@@ -5,7 +5,7 @@ TORCH ?= torch==2.13.0
 .PHONY: demo test lint clean
 
 demo: .venv/ready
-	.venv/bin/python -m faceinsight.demo --out demo.png
+	.venv/bin/faceinsight demo --out demo.png
 
 test: .venv-test/ready
 	.venv-test/bin/ruff check .

@@ -1,12 +1,11 @@
 """Ablation of the paper's three ideas on a data folder: segmentation as a modality, CCM, LCM.
 
 The encoders stay as they are in a finished model; what differs is trained on top of them: segmentation encoder and
-attribute head, from scratch, on the same augmented faces. `python -m faceinsight.benchmarks.ablation --data DIR`.
+attribute head, from scratch, on the same augmented faces. `faceinsight ablate --data DIR`.
 """
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import json
 import tempfile
@@ -17,17 +16,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-import faceinsight.models
-from faceinsight.cli import main as run_with_clear_errors
-from faceinsight.models.data.dataset import read_faces
+from faceinsight.models.data.targets import split_targets
 from faceinsight.models.faceinsight import FaceInsightModel, Fusion
 from faceinsight.models.training.faces import Faces
 from faceinsight.models.training.gallery import encode_faces, encode_nominal
-from faceinsight.models.training.stages import AlignmentLearner, attribute_loss, decision_odds, label_weights, prior
+from faceinsight.models.training.losses import HeadLoss, decision_odds, label_weights
+from faceinsight.models.training.metrics import balanced_accuracy, mean_errors
+from faceinsight.models.training.stages import AlignmentLearner, prior
 from faceinsight.models.training.trainer import Schedule, device, fit
-from faceinsight.runtime.errors import InputError
-from faceinsight.runtime.labels import EXCLUSIVE, NAMES
-from faceinsight.runtime.rules import RULES, consistent_assignment
+from faceinsight.runtime.rules import consistent_assignment
+from faceinsight.runtime.vocabulary import Vocabulary
 
 SYNTHETIC, GLASSES, JITTER, BLIND, PARTS = 0.25, 0.15, 0.4, 0.0, 1.0
 """See `train_alignment`. As in nano's recipe, but for the drawn glasses, which its vision stage has, and that both
@@ -55,24 +53,23 @@ VARIANTS = {
 
 
 def ablate(model: FaceInsightModel, train: Faces, val: Faces, seeds: int, steps: int, faces: int) -> dict:
-    """Every variant with every seed. Returns {variant: {figure: [one a seed]}}; for the figures see `score`.
+    """Trains and scores every variant with every seed.
 
-    Raises InputError for a model with labels of its own.
+    train, val: read with the model's vocabulary. Returns {variant: {figure: [one a seed]}}, see `score`.
     """
-    if model.config.attributes.also:
-        raise InputError("the ablation scores the labels of every model; give one that has no others")
-    held_out, table = encode_nominal(model, val), prior(train, SYNTHETIC, GLASSES)
-    odds = decision_odds(label_weights(table), train)
+    vocabulary = model.config.vocabulary
+    held_out, table = encode_nominal(model, val), prior(train, SYNTHETIC, GLASSES, vocabulary)
+    weights = label_weights(split_targets(table, vocabulary)[0])
+    odds = decision_odds(weights, train, vocabulary)
     found: dict[str, dict[str, list[float]]] = {name: {} for name in VARIANTS}
     for seed in range(seeds):
         gallery = encode_faces(model, train, faces, SYNTHETIC, seed, occlude=True, glasses=GLASSES, jitter=JITTER)
         for name, variant in VARIANTS.items():
             learner = _learner(model, variant, table, odds, seed)
-            _train(
-                learner, variant, gallery.batches(64, seed), label_weights(table), Schedule(steps, seed=seed, **_RATE)
-            )
-            probabilities = _probabilities(learner, held_out)
-            for figure, value in score(probabilities, held_out.targets.numpy(), variant.logic).items():
+            loss = HeadLoss(vocabulary, weights, logic=float(variant.logic))
+            _train(learner, loss, gallery.batches(64, seed), Schedule(steps, seed=seed, **_RATE))
+            figures = score(_logits(learner, held_out), held_out.targets.numpy(), vocabulary, variant.logic)
+            for figure, value in figures.items():
                 found[name].setdefault(figure, []).append(value)
             print(json.dumps({"variant": name, "seed": seed} | {k: v[-1] for k, v in found[name].items()}), flush=True)
     return found
@@ -92,45 +89,52 @@ def _learner(model: FaceInsightModel, variant: Variant, table: np.ndarray, odds:
     return AlignmentLearner(segmentation, fusion.head, BLIND, PARTS, odds)
 
 
-def _train(learner: AlignmentLearner, variant: Variant, batches, weights, schedule: Schedule) -> None:
+def _train(learner: AlignmentLearner, of_head: HeadLoss, batches, schedule: Schedule) -> None:
     def loss(batch):
-        logits = learner(batch["features"], batch["parse_maps"])
-        return attribute_loss(logits, batch["targets"], weights, logic=float(variant.logic)), {}
+        return of_head(learner(batch["features"], batch["parse_maps"]), batch["targets"], learner.head), {}
 
     with tempfile.TemporaryDirectory() as out:
         fit("alignment", learner, batches, loss, schedule, Path(out))
 
 
 @torch.no_grad()
-def _probabilities(learner: AlignmentLearner, gallery) -> np.ndarray:
+def _logits(learner: AlignmentLearner, gallery) -> np.ndarray:
     sides = zip(gallery.features.split(50), gallery.parse_maps.split(50), strict=True)
     logits: list[Tensor] = [learner(*(part.to(device()) for part in side)).cpu() for side in sides]
-    return torch.cat(logits).sigmoid().numpy()
+    return torch.cat(logits).numpy()
 
 
-def score(probabilities: np.ndarray, targets: np.ndarray, logic: bool) -> dict[str, float]:
-    """probabilities: [n, L]; targets: [n, L], NaN where not known. logic: decide on the most probable assignment that
-    obeys the rules; else each attribute on its own, at 0.5.
+def score(logits: np.ndarray, targets: np.ndarray, vocabulary: Vocabulary, logic: bool) -> dict[str, float]:
+    """Scores the attribute head.
 
-    balanced: mean balanced accuracy of the attributes that compete with no other. exact: share of the faces whose age
-    group, and hair colour, is the one that is stated and no other. contradictions: share of faces that break a rule.
+    logits: [n, L]. targets: see models/data/targets.py. logic: decides on the most probable assignment that obeys the
+    rules; else each attribute on its own, at 0.5.
+
+    Returns "balanced", the mean balanced accuracy of the attributes that compete with no other; for each choice whose
+    values compete "<label>_exact", the share of faces whose value is stated and no other; for each number
+    "<label>_mae"; and "contradictions", the share of faces that break a rule.
     """
-    rows = [dict(zip(NAMES, row, strict=True)) for row in probabilities.tolist()]
-    decided = [consistent_assignment(row) if logic else {name: p > 0.5 for name, p in row.items()} for row in rows]
-    said = np.array([[held[name] for name in NAMES] for held in decided])
-    rates = []
-    for i, name in enumerate(NAMES):
-        positive, negative = targets[:, i] == 1, targets[:, i] == 0
-        if name not in EXCLUSIVE and positive.any() and negative.any():
-            rates.append((said[positive, i].mean() + 1 - said[negative, i].mean()) / 2)
-    groups = {}
-    for prefix, figure in (("Age_", "age_exact"), ("_Hair", "hair_exact")):
-        columns = [i for i, name in enumerate(NAMES) if name in EXCLUSIVE and prefix in name]
-        known = ~np.isnan(targets[:, columns]).any(1)
-        if known.any():
-            groups[figure] = float((said[known][:, columns] == targets[known][:, columns]).all(1).mean())
-    broken = [not all(rule.holds(held) for rule in RULES) for held in decided]
-    return {"balanced": float(np.mean(rates))} | groups | {"contradictions": float(np.mean(broken))}
+    names = vocabulary.attribute_names
+    probabilities = 1 / (1 + np.exp(-logits[:, : len(names)]))
+    rows = [dict(zip(names, row, strict=True)) for row in probabilities.tolist()]
+    decided = [
+        consistent_assignment(row, vocabulary.rules) if logic else {name: p > 0.5 for name, p in row.items()}
+        for row in rows
+    ]
+    said = np.array([[held[name] for name in names] for held in decided])
+    wanted, _ = split_targets(targets, vocabulary)
+    rates = balanced_accuracy(said - 0.5, targets, vocabulary)
+    free = [rate for name, rate in rates.items() if name not in vocabulary.competing]
+    figures = {"balanced": float(np.mean(free))} if free else {}
+    for label in vocabulary:
+        columns = [names.index(attribute.name) for attribute in label.attributes]
+        known = ~np.isnan(wanted[:, columns]).any(1)
+        if known.any() and vocabulary.competing.issuperset(label.outputs):
+            exact = (said[known][:, columns] == wanted[known][:, columns]).all(1).mean()
+            figures[f"{label.name}_exact"] = float(exact)
+    figures |= {f"{name}_mae": error for name, error in mean_errors(logits, targets, vocabulary).items()}
+    broken = [not all(rule.holds(held) for rule in vocabulary.rules) for held in decided]
+    return figures | {"contradictions": float(np.mean(broken))}
 
 
 def markdown(found: dict) -> str:
@@ -141,25 +145,3 @@ def markdown(found: dict) -> str:
         cells = [f"{np.mean(v):.3f} ({min(v):.3f} to {max(v):.3f})" for v in (values[f] for f in figures)]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", required=True, help="folder with images/, masks/ and labels.csv")
-    parser.add_argument("--model", type=Path, default=Path(faceinsight.models.__file__).parent / "nano")
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=500)
-    parser.add_argument("--faces", type=int, default=6000, help="augmented faces that the encoders see, for each seed")
-    args = parser.parse_args()
-    if min(args.seeds, args.steps, args.faces) < 1:
-        parser.error("--seeds, --steps and --faces must be at least 1")
-    train, val = (read_faces(args.data, split) for split in ("train", "val"))
-    model = FaceInsightModel.from_pretrained(args.model).to(device())
-    print(f"torch {torch.__version__} on {device()}, {len(train)} training and {len(val)} val faces")
-    found = ablate(model, train, val, args.seeds, args.steps, args.faces)
-    print(markdown(found))
-    print(json.dumps(found))
-
-
-if __name__ == "__main__":
-    run_with_clear_errors(main)

@@ -71,14 +71,14 @@ def _work(found: dict[str, int]) -> Work:
 
 
 def of_bundle(bundle: Bundle, prompt: int, question: int) -> dict[str, Work]:
-    """Stage -> its work for one face, as the manifest tells it; of the language model "prefill" (`prompt` tokens),
-    "question" (so many, behind a prefix that is known) and "token". Empty for a bundle that was built before manifests
-    told it."""
-    stages = bundle.manifest["stages"]
-    if not all("work" in entry for entry in stages.values()):
-        return {}
-    works = {stage: _work(entry["work"]) for stage, entry in stages.items() if stage != "language"}
-    known = {int(name.split("_")[1]): _work(found) for name, found in stages["language"]["work"].items()}
+    """Reads the work of every stage for one face from the manifest.
+
+    prompt, question: tokens. The language model has three entries: "prefill" of the prompt, "question" behind a prefix
+    that is known, and "token".
+    """
+    stages = bundle.manifest.stages
+    works = {stage: _work(entry.work) for stage, entry in stages.items() if stage != "language"}
+    known = {int(name.split("_")[1]): _work(found) for name, found in stages["language"].work.items()}
     (few, less), (many, more) = sorted(known.items())
     for name, tokens in (("prefill", prompt), ("question", question), ("token", 1)):
         share = (tokens - few) / (many - few)
@@ -92,11 +92,9 @@ _LINEAR = ("half", "integer", "bytes")
 
 def of_this_machine(bundle: Bundle, prompt: int, question: int, threads: int, device: str = "cpu") -> dict[str, float]:
     """Milliseconds that the figures of `latency.measure_runtime` cannot fall below on this device: {"parser_ms": ...},
-    of the questions only until the first token that the model writes. Empty where `of_bundle` is, or this_gpu None."""
+    of the questions only until the first token that the model writes. Empty for a GPU whose data sheet is not known."""
     works = of_bundle(bundle, prompt, question)
-    if not works:
-        return {}
-    size = sum(entry["bytes"] for entry in bundle.manifest["stages"].values())
+    size = sum(entry.bytes for entry in bundle.manifest.stages.values())
     if device == "cpu":
         shared = max(1, threads // 2)  # parser and vision encoder run side by side
         counts = {"refiner": 1, "parser": shared, "vision": shared}
@@ -157,7 +155,7 @@ def this_gpu(device: str, size: int) -> Device | None:
 
 def on_cpu(work: Work, stage: str, bundle: Bundle) -> Work:
     """ONNX Runtime rounds what enters INT8 weights to 8 bits, so the language model's products are integer, too."""
-    if stage in bundle.manifest["stages"] or bundle.manifest["stages"]["language"]["precision"] == "FP32":
+    if stage in bundle.manifest.stages or bundle.manifest.stages["language"].precision == "FP32":
         return work
     return replace(work, half=0, integer=work.half + work.integer)
 

@@ -1,16 +1,15 @@
 """Compiles the real sizes with random weights: how long the export and the compiler take, how much memory, how large
-the engine becomes. Nothing is run, so no GPU is needed; every size has a process of its own, for its peak memory. The
-last line is one JSON document.
+the engine becomes. Nothing is run, so no GPU is needed; every size has a process of its own, for its peak memory.
+`faceinsight real-sizes` shows the result.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from types import SimpleNamespace
 
 import numpy as np
@@ -28,8 +27,7 @@ from faceinsight.models.language_model import LanguageModel
 from faceinsight.models.parser import FaceParser
 from faceinsight.models.presets import EDGE
 from faceinsight.models.vision import VisionEncoder
-from faceinsight.runtime.errors import FaceInsightError
-from faceinsight.runtime.targets import TARGETS, TENSORRT_RTX
+from faceinsight.runtime.errors import reason
 
 from .latency import peak_memory
 from .shapes import CLIP_L, QWEN3_06, QWEN25_05, QWEN25_15, SEGFORMER_B0, SIGLIP_B
@@ -83,51 +81,41 @@ def pixels(stage: str, config: BackboneConfig, precision: str) -> onnx.ModelProt
     return for_tensorrt(graph)
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    about = __doc__.split("\n\n")[0]
-    parser = argparse.ArgumentParser(prog="python -m faceinsight.benchmarks.real_sizes", description=about)
-    parser.add_argument(
-        "--target", choices=[name for name, target in TARGETS.items() if target.compiled], default=TENSORRT_RTX.name
-    )
-    parser.add_argument("--sm", type=int, nargs="*", default=[], help="compute capability, such as 89")
-    parser.add_argument("--only", nargs="+", choices=SIZES, default=tuple(SIZES), metavar="NAME", help=", ".join(SIZES))
-    parser.add_argument("--precision", nargs="+", choices=PRECISIONS, default=PRECISIONS)
-    parser.add_argument("--here", action="store_true", help="in this process, which is then not the size's own")
-    given = parser.parse_args(arguments)
-    try:
-        options = CompileOptions(TARGETS[given.target], tuple(given.sm), cache=False)
-        measure = compile_size if given.here else _apart
-        found = [
-            {"size": name, "precision": precision} | measure(name, precision, options)
-            for name in given.only
-            for precision in given.precision
-        ]
-    except FaceInsightError as error:
-        print(f"real_sizes: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
-    versions = {"torch": torch.__version__, "onnx": onnx.__version__, given.target: options.version}
-    show(found, versions)
-    print(json.dumps({"sm": given.sm, "versions": versions, "context": EDGE.context, "sizes": found}))
+def compile_apart(name: str, precision: str, options: CompileOptions) -> dict:
+    """`compile_size` in a process of its own, so that peak memory is that of this size alone.
+
+    Returns {"error": one line} for a size that fails, so that the others are still compiled.
+    """
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+        try:
+            return process.submit(compile_size, name, precision, options).result()
+        except Exception as error:  # whatever it is, such as too little memory, it is that of one size
+            return {"error": reason(error)}
 
 
-def _apart(name: str, precision: str, options: CompileOptions) -> dict:
-    """A failure, such as too little memory, is that of one size: {"error": its last line}."""
-    command = [sys.executable, "-m", "faceinsight.benchmarks.real_sizes", "--here", "--only", name]
-    command += ["--precision", precision, "--target", options.target.name, "--sm", *map(str, options.sm)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        lines = done.stderr.strip().splitlines() or [f"ended by signal {-done.returncode}"]
-        return {"error": lines[-1]}
-    return json.loads(done.stdout.splitlines()[-1])["sizes"][0]
+def compile_sizes(names: Sequence[str], precisions: Sequence[str], options: CompileOptions) -> dict:
+    """Compiles every size in every precision.
+
+    names: of SIZES. precisions: of PRECISIONS.
+    Returns {"sm", "versions": of the libraries, "context": tokens, "sizes": one entry each, with "size", "precision"
+    and what `compile_apart` returns}.
+    """
+    sizes = [
+        {"size": name, "precision": precision} | compile_apart(name, precision, options)
+        for name in names
+        for precision in precisions
+    ]
+    versions = {"torch": torch.__version__, "onnx": onnx.__version__, options.target.name: options.version}
+    return {"sm": list(options.sm), "versions": versions, "context": EDGE.context, "sizes": sizes}
 
 
-def show(found: Sequence[dict], versions: dict[str, str]) -> None:
+def show(result: dict) -> None:
     from rich.console import Console
     from rich.table import Table
 
     table = Table("size", "precision", "export s", "build s", "peak MB", "plan MB", "layers",
-                  title=", ".join(f"{name} {version}" for name, version in versions.items()))  # fmt: skip
-    for entry in found:
+                  title=", ".join(f"{name} {version}" for name, version in result["versions"].items()))  # fmt: skip
+    for entry in result["sizes"]:
         if "error" in entry:
             table.add_row(entry["size"], entry["precision"], "", "", "", "", entry["error"])
             continue
@@ -135,7 +123,3 @@ def show(found: Sequence[dict], versions: dict[str, str]) -> None:
         figures = (f"{entry['export_s']:.1f}", f"{entry['build_s']:.1f}", f"{entry['peak_mb']:.0f}")
         table.add_row(entry["size"], entry["precision"], *figures, f"{entry['plan_mb']:.0f}", layers)
     Console(width=None if sys.stdout.isatty() else 120).print(table)
-
-
-if __name__ == "__main__":
-    main()

@@ -3,30 +3,26 @@ others have measured on them and against this CPU.
 
 A stage takes the longer of moving its bytes and doing its operations, each at an achievable share of the device's peak,
 and a while for every kernel. Those numbers are fitted on some of the published points and tested on the others; peaks
-and points are in devices.py. The last line is one JSON document.
+and points are in devices.py. `faceinsight roofline` shows the result.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import math
 import statistics
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, replace
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import torch
 
 from faceinsight.models.faceinsight import FaceInsightModel
 from faceinsight.models.presets import EDGE
-from faceinsight.runtime.bundle import NANO, Bundle, read_bundle
+from faceinsight.runtime.bundle import Bundle
 from faceinsight.runtime.engine import OnnxEngine
-from faceinsight.runtime.errors import FaceInsightError, InputError
-from faceinsight.runtime.generate import CacheShape
+from faceinsight.runtime.targets import CPU
 
 from .devices import DEVICES, INT4, POINTS, Point
 from .limits import Shares, Work, best, of_bundle, on_cpu, this_cpu, time_ms
@@ -76,7 +72,7 @@ def ratio(point: Point, shares: Shares) -> float:
 def works(shape: str, bundle: Bundle) -> dict[str, Work]:
     """Stage -> its work for one face, see `limits.of_bundle`. shape: of SHAPES; the bundle is "nano"."""
     if shape == "nano":
-        visual = bundle.manifest["stages"]["fusion"]["outputs"]["visual_tokens"]["shape"][1]
+        visual = bundle.manifest.stages["fusion"].outputs["visual_tokens"].shape[1]
         return of_bundle(bundle, visual + TEXT_TOKENS, QUESTION)
     language, weight_bytes = LANGUAGES[shape]
     tiny = language.config | {"num_hidden_layers": 1}
@@ -111,16 +107,16 @@ def predict(stages: dict[str, Work], device: str, shares: Shares) -> dict[str, f
 
 def on_this_cpu(bundle: Bundle) -> dict[str, dict[str, float]]:
     """Stage -> {"limit_ms", "measured_ms"} with one thread, alone on zeros; fastest of what 0.4 seconds allow."""
-    if bundle.target != "cpu":
+    if bundle.target is not CPU:
         return {}
-    stages = bundle.manifest["stages"]
-    prompt = stages["fusion"]["outputs"]["visual_tokens"]["shape"][1] + TEXT_TOKENS
-    device = this_cpu(1, sum(entry["bytes"] for entry in stages.values()))
+    stages = bundle.manifest.stages
+    prompt = stages["fusion"].outputs["visual_tokens"].shape[1] + TEXT_TOKENS
+    device = this_cpu(1, sum(entry.bytes for entry in stages.values()))
     runs = {}
     for stage, content in bundle.files.items():
         if stage in stages and stage != "language":
-            feeds = {name: np.zeros([1, *given["shape"][1:]], _DTYPES[given["dtype"]])
-                     for name, given in stages[stage]["inputs"].items()}  # fmt: skip
+            feeds = {name: np.zeros([1, *given.shape[1:]], _DTYPES[given.dtype])
+                     for name, given in stages[stage].inputs.items()}  # fmt: skip
             runs[stage] = partial(OnnxEngine(content, 1).run, feeds)
     runs |= _language_runs(bundle, {"prefill": (0, prompt), "question": (prompt, QUESTION), "token": (prompt, 1)})
     return {
@@ -131,11 +127,11 @@ def on_this_cpu(bundle: Bundle) -> dict[str, dict[str, float]]:
 
 def _language_runs(bundle: Bundle, steps: dict[str, tuple[int, int]]) -> dict[str, Callable[[], object]]:
     """steps: name -> tokens in the cache, new tokens."""
-    visual = bundle.manifest["stages"]["fusion"]["outputs"]["visual_tokens"]
+    visual = bundle.manifest.stages["fusion"].outputs["visual_tokens"]
     engine = OnnxEngine(bundle.files["language"], 1, w8a8=False)
-    shape = CacheShape.of_manifest(bundle.manifest)
+    shape = bundle.manifest.language.cache
     buffers = engine.allocate(shape.tensors())
-    tokens = np.zeros([1, *visual["shape"][1:]], np.float32)
+    tokens = np.zeros([1, *visual.shape[1:]], np.float32)
     feeds = {
         name: {"input_ids": np.zeros((1, count), np.int64), "visual_tokens": tokens, "position": np.array([start])}
         for name, (start, count) in steps.items()
@@ -149,10 +145,7 @@ _DTYPES = {"uint8": np.uint8, "float": np.float32}
 def roofline(bundle: Bundle, shapes: Sequence[str] = SHAPES) -> dict:
     """Returns {"shares", "points": each with "predicted_ms" and "ratio", "tested": of those that nothing is fitted on,
     "cpu": see `on_this_cpu`, empty for a bundle of another target,
-    "predictions": {shape: {device: see `predict`}}}. Raises InputError for a bundle whose manifest does not tell its
-    work."""
-    if not of_bundle(bundle, 1, 1):
-        raise InputError(f"the manifest of {bundle.directory} does not tell its work; rebuild the bundle")
+    "predictions": {shape: {device: see `predict`}}}."""
     shares = fit(POINTS)
     points = []
     for point in POINTS:
@@ -202,23 +195,3 @@ def show(result: dict) -> None:
         for name in next(iter(devices.values())):
             table.add_row(name.replace("_ms", ""), *(f"{figures[name]:.4g}" for figures in devices.values()))
         console.print(table)
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m faceinsight.benchmarks.roofline", description=__doc__.split(":")[0]
-    )
-    parser.add_argument("--bundle", type=Path, default=NANO, help="for the CPU; the bundled nano by default")
-    parser.add_argument("--shapes", nargs="+", choices=SHAPES, default=SHAPES, help="what to predict; all by default")
-    given = parser.parse_args(arguments)
-    try:
-        result = roofline(read_bundle(given.bundle), given.shapes)
-    except FaceInsightError as error:
-        print(f"roofline: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
-    show(result)
-    print(json.dumps(result))
-
-
-if __name__ == "__main__":
-    main()

@@ -14,7 +14,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from faceinsight.models.config import BackboneConfig
-from faceinsight.runtime.labels import PARSE_CLASSES
+from faceinsight.runtime.parse_map import PARSE_CLASSES
 
 from .limits import Work
 

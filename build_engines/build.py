@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 from pathlib import Path
 
@@ -15,16 +14,10 @@ from faceinsight.calibration.ranges import Ranges, measure_ranges
 from faceinsight.calibration.scales import scales_of_model
 from faceinsight.models.checkpoint import model_directory, model_hash
 from faceinsight.models.faceinsight import FaceInsightModel
-from faceinsight.runtime.bundle import (
-    FORMAT_VERSION,
-    PERCEPTION_STAGES,
-    STAGES,
-    TOKENIZER,
-    check_replaceable,
-    write_bundle,
-)
+from faceinsight.runtime import manifest
+from faceinsight.runtime.bundle import TOKENIZER, check_replaceable, write_bundle
 from faceinsight.runtime.errors import InputError
-from faceinsight.runtime.rules import rules_for
+from faceinsight.runtime.manifest import PERCEPTION_STAGES, STAGES, Manifest
 from faceinsight.runtime.targets import Target, find_target
 
 from .candidates import StageBuilder
@@ -44,7 +37,7 @@ def build_bundle(
     calibration: str | Path | None = None,
     language_weights: str | None = None,
     **compiling,
-) -> dict:
+) -> Manifest:
     """Builds the bundle of a model and writes it.
 
     model_dir: the bundled nano if None. out: the bundle's directory. target: a name of TARGETS. precision: one of the
@@ -80,10 +73,10 @@ def build_bundle(
     stages, files = {}, {TOKENIZER: model.tokenizer_json.encode("utf-8")}
     for stage in STAGES:
         stages[stage], content = builder.build(stage, asked[stage])
-        files[stages[stage]["file"]] = content
-    manifest = _manifest(model, digest, platform, stages, options)
-    write_bundle(out, manifest, files)
-    return manifest
+        files[stages[stage].file] = content
+    written = _manifest(model, digest, platform, stages, options)
+    write_bundle(out, written, files)
+    return written
 
 
 def _compile_options(target: Target, compiling: dict) -> CompileOptions | None:
@@ -114,29 +107,30 @@ def _calibration(
 
 
 def _manifest(
-    model: FaceInsightModel, digest: str, target: Target, stages: dict[str, dict], options: CompileOptions | None
-) -> dict:
+    model: FaceInsightModel,
+    digest: str,
+    target: Target,
+    stages: dict[str, manifest.Stage],
+    options: CompileOptions | None,
+) -> Manifest:
     backbone = model.language.backbone.config
-    tokenizer, names = model.tokenizer_json.encode("utf-8"), model.config.attributes.names
-    return {
-        "format_version": FORMAT_VERSION,
-        "name": "faceinsight",
-        "target": target.name,
-        "model_hash": digest,
-        "engine": {"kind": target.engine, "version": target.library().__version__},
-        "built_with": {"torch": torch.__version__, "onnx": onnx.__version__},
-        "device": options and options.device,
-        "stages": stages,
-        "tokenizer": {"file": TOKENIZER, "sha256": hashlib.sha256(tokenizer).hexdigest()},
-        "sizes": model.config.sizes,
-        "attributes": list(names),
-        "rules": [{"kind": rule.kind, "names": list(rule.names)} for rule in rules_for(names)],
-        "prompt": dataclasses.asdict(model.config.prompt),
-        "language": {
-            "layers": backbone.num_hidden_layers,
-            "kv_heads": backbone.num_key_value_heads,
-            "head_dim": model.language.head_dim,
-            "vocab_size": model.language.vocab_size,
-            "context": model.config.context,
-        },
-    }
+    tokenizer = model.tokenizer_json.encode("utf-8")
+    return Manifest(
+        target=target.name,
+        model_hash=digest,
+        engine=manifest.Engine(target.engine, target.library().__version__),
+        built_with={"torch": torch.__version__, "onnx": onnx.__version__},
+        device=options and options.device,
+        stages=stages,
+        tokenizer=manifest.File(TOKENIZER, hashlib.sha256(tokenizer).hexdigest()),
+        sizes=model.config.sizes,
+        vocabulary=model.config.vocabulary,
+        prompt=model.config.prompt,
+        language=manifest.Language(
+            layers=backbone.num_hidden_layers,
+            kv_heads=backbone.num_key_value_heads,
+            head_dim=model.language.head_dim,
+            vocab_size=model.language.vocab_size,
+            context=model.config.context,
+        ),
+    )

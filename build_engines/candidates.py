@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 
 import onnx
 
@@ -10,6 +11,7 @@ from faceinsight.calibration.policy import first_and_last
 from faceinsight.calibration.ranges import Ranges
 from faceinsight.models.faceinsight import FaceInsightModel
 from faceinsight.runtime.engine import OnnxEngine
+from faceinsight.runtime.manifest import Candidate, Error, Latency, Stage
 from faceinsight.runtime.progress import ProgressBar
 from faceinsight.runtime.targets import Target
 
@@ -30,6 +32,17 @@ INNER = "int8-inner"
 WORK_TOKENS = 1, 64
 """The numbers of tokens that the manifest gives the language model's work for. It grows linearly with the tokens, so
 the work of any other number follows from these two."""
+
+
+@dataclass(frozen=True)
+class _Built:
+    """A stage in one precision. layers: kind -> number, of a plan."""
+
+    graph: onnx.ModelProto
+    error: Error
+    latency: Latency | None
+    content: bytes
+    layers: dict[str, int] | None = None
 
 
 class StageBuilder:
@@ -53,78 +66,81 @@ class StageBuilder:
         self._target, self._options = target, options
         self._fit_half: set[str] = set()
 
-    def build(self, stage: str, precisions: tuple[str, ...]) -> tuple[dict, bytes]:
+    def build(self, stage: str, precisions: tuple[str, ...]) -> tuple[Stage, bytes]:
         """Builds a stage and chooses among its precisions, see `choose`.
 
-        precisions: the preferred first. Returns the stage's entry of the manifest (see `write_bundle`) and the content
-        of its file. Raises CompileError if it cannot be built in the last precision.
+        precisions: the preferred first. Returns the stage's entry of the manifest and the content of its file. Raises
+        CompileError if it cannot be built in the last precision.
         """
-        found: dict[str, dict] = {}
-        files: dict[str, bytes] = {}
+        found: dict[str, Candidate] = {}
+        built: dict[str, _Built] = {}
         pending = list(precisions)
         while pending:
             name = pending.pop(0)
             try:
-                found[name], files[name] = self._candidate(stage, name)
+                built[name] = self._candidate(stage, name)
             except CompileError as error:
                 if not pending:
                     raise
-                found[name] = {"refused": str(error)}
+                found[name] = Candidate(refused=str(error))
                 continue
+            found[name] = Candidate(built[name].error, built[name].latency)
             if name == "int8" and stage != "language" and pending and not within_budget(stage, found[name]):
                 pending.insert(0, INNER)
         name, why = choose(stage, found)
-        content = files[name]
-        entry = {
-            "file": stage + self._target.suffix,
-            "sha256": hashlib.sha256(content).hexdigest(),
-            "bytes": len(content),
-            "precision": self._label(stage, name),
-            **found[name],
-            "candidates": {
-                other: {key: entry[key] for key in ("error", "latency_ms", "refused") if key in entry}
-                for other, entry in found.items()
-            },
-            "choice": why,
-        }
-        return entry, content
+        return self._entry(stage, name, built[name], found, why), built[name].content
 
-    def _candidate(self, stage: str, name: str) -> tuple[dict, bytes]:
-        """Builds the stage in one precision. Returns what the manifest says about it, and the content of its file."""
+    def _entry(self, stage: str, name: str, built: _Built, found: dict[str, Candidate], why: str) -> Stage:
+        inputs, outputs = interface(built.graph)
+        language = stage == "language"
+        in_place = any(node.op_type == "TensorScatter" for node in built.graph.graph.node)
+        return Stage(
+            file=stage + self._target.suffix,
+            sha256=hashlib.sha256(built.content).hexdigest(),
+            bytes=len(built.content),
+            precision=self._label(stage, name),
+            inputs=inputs,
+            outputs=outputs,
+            error=built.error,
+            latency_ms=built.latency,
+            candidates=found,
+            choice=why,
+            work=self._work(stage, built.graph),
+            layers=built.layers,
+            in_place=in_place if language else None,
+            profiles=LANGUAGE_PROFILES if language and self._target.compiled else None,
+        )
+
+    def _candidate(self, stage: str, name: str) -> _Built:
+        """Builds the stage in one precision, and compares it with PyTorch."""
         with ProgressBar(f"verify {stage} {name}", 1) as advance:
             graph = self._graph(stage, name)
-            entry = interface(graph) | self._verified(stage, graph)
+            error, latency = self._verified(stage, graph)
             advance({})
-        entry["work"] = self._work(stage, graph)
-        if stage == "language":
-            entry["in_place"] = any(node.op_type == "TensorScatter" for node in graph.graph.node)
         if self._options is None:
-            return entry, serialised(graph)
+            return _Built(graph, error, latency, serialised(graph))
         plan = compile_stage(stage, graph, self._options)
-        if stage == "language":
-            entry["profiles"] = list(LANGUAGE_PROFILES)
-        entry |= {"layers": plan.layers, "latency_ms": measure(self._target, stage, plan)}
-        return entry, plan.content
+        return _Built(graph, error, measure(self._target, stage, plan), plan.content, plan.layers)
 
     def _work(self, stage: str, graph: onnx.ModelProto) -> dict:
         """Counts the work of one face, see `work`; of the language model {"tokens_1": ..., "tokens_64": ...}."""
         if stage != "language":
             return work(graph, {"batch": 1})
-        visual = interface(self._exported["fusion"])["outputs"]["visual_tokens"]["shape"][1]
+        _, outputs = interface(self._exported["fusion"])
+        visual = outputs["visual_tokens"].shape[1]
         return {f"tokens_{n}": work(graph, {"batch": 1, "tokens": n, "visual": visual}) for n in WORK_TOKENS}
 
-    def _verified(self, stage: str, graph: onnx.ModelProto) -> dict:
-        """Compares the stage with PyTorch: {"error", "latency_ms"}.
+    def _verified(self, stage: str, graph: onnx.ModelProto) -> tuple[Error, Latency | None]:
+        """Compares the stage with PyTorch.
 
         For the target cpu that is the engine itself, and it is timed. For others it is the graph as it is written, run
         on the CPU without a time.
         """
         if self._target.device == "cpu":
             engine = OnnxEngine(serialised(graph), 1, w8a8=stage != "language")
-            return {"error": self._reference.error(stage, engine), "latency_ms": self._reference.latency(stage, engine)}
+            return self._reference.error(stage, engine), self._reference.latency(stage, engine)
         error = self._reference.error(stage, UnoptimisedEngine(graph))
-        words = f"{error['measure']} (its graph on the CPU, unoptimised)"
-        return {"error": error | {"measure": words}, "latency_ms": None}
+        return Error(f"{error.measure} (its graph on the CPU, unoptimised)", error.value), None
 
     def _graph(self, stage: str, name: str) -> onnx.ModelProto:
         """Makes the graph that the target takes. Raises CompileError if float16 cannot hold the model's numbers."""

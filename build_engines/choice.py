@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from faceinsight.runtime.errors import InputError
+from faceinsight.runtime.manifest import Candidate
 from faceinsight.runtime.targets import Target
 
 LANGUAGE_WEIGHTS = ("int8", "int4")
@@ -57,18 +60,18 @@ def language_precisions(target: Target, usual: tuple[str, ...], weights: str | N
     return (weights, *usual[1:])
 
 
-def within_budget(stage: str, candidate: dict) -> bool:
-    """Whether a candidate's error is below the stage's budget. candidate: as in `choose`."""
-    return candidate["error"]["value"] < BUDGETS[stage]
+def within_budget(stage: str, candidate: Candidate) -> bool:
+    """Whether a candidate's error is below the stage's budget."""
+    return candidate.error.value < BUDGETS[stage]
 
 
-def choose(stage: str, candidates: dict[str, dict]) -> tuple[str, str]:
+def choose(stage: str, candidates: Mapping[str, Candidate]) -> tuple[str, str]:
     """Chooses the precision of a stage.
 
     The first one is taken whose error is below the budget and that is faster than the last one; if there is none, the
     last one is taken. A candidate that could not be timed is judged by its error alone.
 
-    candidates: precision -> {"error", "latency_ms"}, or {"refused": why} if it cannot be built; the preferred first.
+    candidates: by precision, the preferred first.
     Returns the precision, and the reason in words.
     """
     *preferred, last = candidates
@@ -83,17 +86,17 @@ def choose(stage: str, candidates: dict[str, dict]) -> tuple[str, str]:
     return last, "; ".join(rejected)
 
 
-def _judged(stage: str, candidate: dict, other: str, last: dict) -> tuple[str, str]:
+def _judged(stage: str, candidate: Candidate, other: str, last: Candidate) -> tuple[str, str]:
     """The reason against a candidate, empty if there is none, and the reason for it. other: name of the last one."""
-    if "refused" in candidate:
-        return f"cannot be built: {candidate['refused']}", ""
-    error, budget = candidate["error"]["value"], BUDGETS[stage]
+    if candidate.refused:
+        return f"cannot be built: {candidate.refused}", ""
+    error, budget = candidate.error.value, BUDGETS[stage]
     if not within_budget(stage, candidate):
         return f"errs by {error:.3g}, its budget is {budget:g}", ""
     pro = f"errs by {error:.3g}, less than its budget of {budget:g}"
-    if not (candidate["latency_ms"] and last["latency_ms"]):
+    if not (candidate.latency_ms and last.latency_ms):
         return "", f"{pro}; not timed"
-    times = f"takes {candidate['latency_ms']['p50']:.3g} ms, {other} {last['latency_ms']['p50']:.3g} ms"
-    if candidate["latency_ms"]["p50"] * GAIN > last["latency_ms"]["p50"]:
+    times = f"takes {candidate.latency_ms.p50:.3g} ms, {other} {last.latency_ms.p50:.3g} ms"
+    if candidate.latency_ms.p50 * GAIN > last.latency_ms.p50:
         return f"does not pay: it {times}", ""
     return "", f"{pro}, and {times}"

@@ -17,7 +17,7 @@ from onnx import inliner
 from torch import Tensor
 
 from faceinsight.models.faceinsight import FaceInsightModel
-from faceinsight.runtime.bundle import PERCEPTION_STAGES
+from faceinsight.runtime.manifest import PERCEPTION_STAGES
 from faceinsight.runtime.progress import ProgressBar
 
 # the lowest with Gelu as an operator, and the highest that TensorRT 10.3's parser reads

@@ -10,6 +10,7 @@ import onnx
 from filelock import FileLock
 
 from faceinsight.runtime.disk_cache import directory, of_gpu, read, warn, write
+from faceinsight.runtime.manifest import Gpu
 
 FORMAT = 1
 """It is a part of every key; raise it when the same graph is compiled differently."""
@@ -20,9 +21,9 @@ def plan_path(key: str) -> Path:
     return directory() / "plans" / key
 
 
-def timing_path(target: str, version: str, gpu: dict) -> Path:
+def timing_path(target: str, version: str, gpu: Gpu) -> Path:
     """The file of kernel timings; there is one for each library, version and GPU {"name", "sm"}."""
-    return of_gpu("timings", f"{target}-{version}", gpu["name"], gpu["sm"])
+    return of_gpu("timings", f"{target}-{version}", gpu.name, gpu.sm)
 
 
 def fingerprint(graph: onnx.ModelProto, *circumstances) -> str:

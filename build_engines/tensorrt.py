@@ -19,9 +19,10 @@ from types import ModuleType
 import onnx
 import torch
 
-from faceinsight.runtime import disk_cache
+from faceinsight.runtime import disk_cache, manifest
 from faceinsight.runtime.cuda import Device
 from faceinsight.runtime.errors import InputError
+from faceinsight.runtime.manifest import Gpu, Tensor
 from faceinsight.runtime.progress import ProgressBar
 from faceinsight.runtime.targets import Target
 from faceinsight.runtime.tensorrt import error_log
@@ -46,13 +47,13 @@ class Plan:
     """A serialised engine.
 
     layers: kind -> number of them in the network. float32: names of the matrix multiplications and convolutions that
-    compute in float32. interface: the graph's inputs and outputs, see `interface`.
+    compute in float32. tensors: the graph's inputs and outputs by name.
     """
 
     content: bytes
     layers: dict[str, int]
     float32: tuple[str, ...]
-    interface: dict[str, dict]
+    tensors: dict[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -94,24 +95,28 @@ class CompileOptions:
         return _numbers(self.target.library()) >= self.target.composite
 
     @functools.cached_property
-    def gpu(self) -> dict | None:
-        """{"name", "sm"} of the GPU that the plans are tied to, None if they are not tied."""
+    def gpu(self) -> Gpu | None:
+        """The GPU that the plans are tied to, None if they are not tied."""
         return gpu() if self.target.tied else None
 
     @property
-    def device(self) -> dict:
-        """What the plans run on, in the form of the manifest."""
-        capabilities = [self.gpu["sm"]] if self.gpu else list(self.sm) or "any"
-        return {"gpu": self.gpu, "compute_capabilities": capabilities, "max_faces": self.max_faces}
+    def device(self) -> manifest.Device:
+        """What the plans run on, for the manifest."""
+        return manifest.Device(self.gpu, (self.gpu.sm,) if self.gpu else self.sm or "any", self.max_faces)
 
 
-def gpu() -> dict:
-    """{"name", "sm"} of this machine's first GPU. Raises InputError if there is none."""
+def gpu() -> Gpu:
+    """This machine's first GPU. Raises InputError if there is none."""
     if torch.cuda.is_available():
         found = torch.cuda.get_device_properties(0)
-        return {"name": found.name, "sm": 10 * found.major + found.minor}
+        return Gpu(found.name, 10 * found.major + found.minor)
     device = Device()  # PyTorch may be a build without CUDA
-    return {"name": device.name, "sm": device.sm}
+    return Gpu(device.name, device.sm)
+
+
+def _tensors(graph: onnx.ModelProto) -> dict[str, Tensor]:
+    inputs, outputs = interface(graph)
+    return inputs | outputs
 
 
 def _numbers(trt: ModuleType) -> tuple[int, ...]:
@@ -126,13 +131,14 @@ def compile_stage(stage: str, graph: onnx.ModelProto, options: CompileOptions) -
     """
     target = options.target
     profiles = language_profiles(graph) if stage == "language" else [_face_profile(graph, options.max_faces)]
-    circumstances = (profiles, target.name, options.version, options.sm, options.gpu, options.workspace_mib)
+    of_gpu = (options.gpu.name, options.gpu.sm) if options.gpu else None
+    circumstances = (profiles, target.name, options.version, options.sm, of_gpu, options.workspace_mib)
     path = plan_path(fingerprint(graph, *circumstances)) if options.cache else None
     if path and (known := disk_cache.read(path)):
         layers, content = known.split(b"\n", 1)
         with ProgressBar(f"compile {stage} (cached)", 1) as advance:
             advance({})
-        return Plan(content, json.loads(layers), (), interface(graph))
+        return Plan(content, json.loads(layers), (), _tensors(graph))
     timings = timing_path(target.name, options.version, options.gpu) if options.cache and options.gpu else None
     plan = compile_engine(target, graph, profiles, stage, options.sm, options.workspace_mib, timings)
     if plan.float32:
@@ -223,7 +229,7 @@ def compile_engine(
         raise CompileError(f"{target.name} could not compile {name}: {log.last}")
     if known:
         known.save()
-    return Plan(bytes(content), _kinds(network), _in_float32(trt, network), interface(graph))
+    return Plan(bytes(content), _kinds(network), _in_float32(trt, network), _tensors(graph))
 
 
 def _builder(trt: ModuleType, target: Target, log):

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from faceinsight.runtime.cuda import Device, DeviceArray
 from faceinsight.runtime.errors import FaceInsightError
+from faceinsight.runtime.manifest import Latency
 from faceinsight.runtime.targets import Target
 from faceinsight.runtime.tensorrt import DECODE, Executor, Library
 
@@ -14,11 +13,10 @@ from .tensorrt import Plan
 WARM_UP, ROUNDS = 5, 50
 
 
-def measure(target: Target, stage: str, plan: Plan) -> dict[str, float] | None:
+def measure(target: Target, stage: str, plan: Plan) -> Latency | None:
     """Times a plan on this machine's GPU, without copies: on one face, or for one decode step of the language model.
 
-    Returns {"p50", "p90"} in ms. Returns None if it cannot run: there is no GPU, too little memory on it, or the plan
-    is for another GPU.
+    Returns None if it cannot run: there is no GPU, too little memory on it, or the plan is for another GPU.
     """
     try:
         device = Device()
@@ -27,18 +25,18 @@ def measure(target: Target, stage: str, plan: Plan) -> dict[str, float] | None:
             times = _times(device, executor, _arrays(device, executor, plan), DECODE if stage == "language" else 0)
     except FaceInsightError:
         return None
-    return {"p50": round(float(np.percentile(times, 50)), 3), "p90": round(float(np.percentile(times, 90)), 3)}
+    return Latency.of(times)
 
 
 def _arrays(device: Device, executor: Executor, plan: Plan) -> dict[str, DeviceArray]:
     """Allocates an array for every input and output, in the shapes of one face and one token."""
     arrays = {}
-    for name, value in (plan.interface["inputs"] | plan.interface["outputs"]).items():
+    for name, value in plan.tensors.items():
         past = name.replace("present_", "past_", 1)
         if past != name and "KV_CACHE_UPDATE" in plan.layers:
             arrays[name] = arrays[past]  # the cache is updated in place
         else:
-            shape = tuple(side if isinstance(side, int) else 1 for side in value["shape"])
+            shape = tuple(side if isinstance(side, int) else 1 for side in value.shape)
             arrays[name] = device.empty(shape, executor.dtypes[name])
     return arrays
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Iterator
 
@@ -12,15 +13,17 @@ import torch
 
 from faceinsight.models.faceinsight import FaceInsightModel
 from faceinsight.runtime.engine import CacheEngine, Engine
-from faceinsight.runtime.generate import CacheShape, Decoder, Sampling, Usage
-from faceinsight.runtime.labels import labels_from_assignment
+from faceinsight.runtime.generate import generate
+from faceinsight.runtime.kv_cache import CacheShape, KVCache
+from faceinsight.runtime.manifest import Error, Latency
 from faceinsight.runtime.prompt import Prompter
-from faceinsight.runtime.rules import consistent_assignment, rules_for
 
 from .large import readable
 
 QUESTIONS = ("is the person wearing glasses?", "what colour is the hair?", "describe this face")
 ASKED_FACES = 4
+WRITTEN_TOKENS = 72
+"""The most tokens of a reading and its answer that are compared."""
 """The number of faces that the language model is asked about, and that the ranges for float16 are checked on."""
 _DTYPES = {
     f"tensor({name})": dtype
@@ -111,7 +114,9 @@ class Reference:
             "fusion": probabilities.numpy(),
         }
         config = model.language.backbone.config
-        self._prompter = Prompter(model.tokenizer_json, model.config.prompt, model.language.vocab_size)
+        self._vocabulary = model.config.vocabulary
+        vocab_size = model.language.vocab_size
+        self._prompter = Prompter(model.tokenizer_json, model.config.prompt, vocab_size, self._vocabulary)
         layers, kv_heads = config.num_hidden_layers, config.num_key_value_heads
         self._shape = CacheShape(layers, kv_heads, model.language.head_dim, model.config.context)
 
@@ -127,41 +132,36 @@ class Reference:
             else:
                 yield {name: items[row : row + 1] for name, items in self.feeds[stage].items()}
 
-    def error(self, stage: str, engine: Engine | CacheEngine) -> dict:
-        """Measures how much an engine of the stage differs from PyTorch: {"measure": in words, "value"}."""
+    def error(self, stage: str, engine: Engine | CacheEngine) -> Error:
+        """Measures how much an engine of the stage differs from PyTorch."""
         if stage == "language":
             measure, value = "share of greedy tokens that differ", self._language_error(engine)
         else:
             output, measure, compare = MEASURES[stage]
             value = compare(engine.run(self.feeds[stage])[output], self.wanted[stage])
-        return {"measure": measure, "value": round(value, 6)}
+        return Error(measure, round(value, 6))
 
-    def latency(self, stage: str, engine: Engine | CacheEngine) -> dict[str, float]:
-        """Times an engine on one face, or the language model's on one decode step after a prefix of 96 tokens.
-
-        Returns {"p50", "p90"} in ms.
-        """
+    def latency(self, stage: str, engine: Engine | CacheEngine) -> Latency:
+        """Times an engine on one face, or the language model's on one decode step after a prefix of 96
+        tokens."""
         if stage != "language":
             one = next(self.single_faces(stage))
             return _latency(lambda: engine.run(one))
-        cache = self._decoder(engine).new_cache()
-        visual = self.tokens[:1].numpy()
+        buffers, visual = engine.allocate(self._shape.tensors()), self.tokens[:1].numpy()
         step = {"visual_tokens": visual, "position": np.array([96], np.int64), "input_ids": np.array([[5]], np.int64)}
-        return _latency(lambda: engine.run_in_place(step, cache.buffers, ("next_token",)))
+        return _latency(lambda: engine.run_in_place(step, buffers, ("next_token",)))
 
     @torch.no_grad()
     def _language_error(self, engine: CacheEngine) -> float:
         """The share of the engine's answer tokens that PyTorch would not have chosen after the same tokens."""
-        decoder = self._decoder(engine)
         wrong = total = 0
         for row in range(min(ASKED_FACES, len(self.tokens))):
             prefix, visual = self._prefix(row), self.tokens[row : row + 1]
-            cache = decoder.new_cache()
+            cache = KVCache(engine, self._shape)
             for question in QUESTIONS:
                 ids = self._prompter.question(question, 64)
-                usage = Usage()
-                answer = list(decoder.generate(cache, prefix, ids, visual.numpy(), Sampling(max_tokens=48), usage))
-                answer = [*usage.reading, *answer]
+                written = itertools.islice(generate(cache.turn(prefix, visual.numpy()), ids), WRITTEN_TOKENS)
+                answer = list(itertools.takewhile(lambda token: token != self._prompter.stop_id, written))
                 if not answer:
                     continue
                 whole = torch.tensor([[*prefix, *ids, *answer]])
@@ -172,16 +172,11 @@ class Reference:
 
     def _prefix(self, row: int) -> list[int]:
         """Token ids of what the language model is told about a face. row: the face's."""
-        names = self.model.config.attributes.names
-        known = dict(zip(names, self.wanted["fusion"][row].tolist(), strict=True))
-        labels = labels_from_assignment(consistent_assignment(known, rules_for(names)))
+        labels = self._vocabulary.decide(*self._vocabulary.outputs(self.wanted["fusion"][row]))
         return self._prompter.prefix(labels, self.tokens.shape[1])
 
-    def _decoder(self, engine: CacheEngine) -> Decoder:
-        return Decoder(engine, self._shape, self._prompter.stop_id, self._prompter.answer_id)
 
-
-def _latency(call, rounds: int = 20) -> dict[str, float]:
+def _latency(call, rounds: int = 20) -> Latency:
     for _ in range(3):
         call()
     times = []
@@ -189,4 +184,4 @@ def _latency(call, rounds: int = 20) -> dict[str, float]:
         start = time.perf_counter()
         call()
         times.append((time.perf_counter() - start) * 1e3)
-    return {"p50": round(float(np.percentile(times, 50)), 3), "p90": round(float(np.percentile(times, 90)), 3)}
+    return Latency.of(times)

@@ -8,8 +8,8 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 
-from faceinsight.runtime.bundle import PERCEPTION_STAGES
 from faceinsight.runtime.errors import InputError
+from faceinsight.runtime.manifest import PERCEPTION_STAGES
 from faceinsight.runtime.progress import ProgressBar
 
 from .histogram import Histogram

@@ -6,9 +6,9 @@ import json
 import math
 from pathlib import Path
 
-from faceinsight.runtime.bundle import PERCEPTION_STAGES
 from faceinsight.runtime.errors import InputError
 from faceinsight.runtime.files import replacing_file
+from faceinsight.runtime.manifest import PERCEPTION_STAGES
 
 from .ranges import Ranges
 

@@ -7,7 +7,17 @@ print(model.ask(face, "Is she wearing glasses?").text)
 """
 
 from faceinsight.runtime.errors import BundleError, FaceInsightError, InputError, NoFaceError
-from faceinsight.runtime.pipeline import Answer, Face, FaceInsight
+from faceinsight.runtime.face import Answer, Face
+from faceinsight.runtime.pipeline import FaceInsight
 from faceinsight.version import __version__
 
-__all__ = ["Answer", "BundleError", "Face", "FaceInsight", "FaceInsightError", "InputError", "NoFaceError", "__version__"]
+__all__ = [
+    "Answer",
+    "BundleError",
+    "Face",
+    "FaceInsight",
+    "FaceInsightError",
+    "InputError",
+    "NoFaceError",
+    "__version__",
+]

@@ -1,5 +1,7 @@
 """`python -m faceinsight` is the command line."""
 
-from faceinsight.cli import main
+import sys
 
-main()
+from faceinsight.commands.app import main
+
+sys.exit(main())

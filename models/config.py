@@ -8,8 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from faceinsight.runtime.errors import InputError
-from faceinsight.runtime.labels import MORE, PARSE_CLASSES, all_names
+from faceinsight.runtime.parse_map import PARSE_CLASSES
 from faceinsight.runtime.prompt import PromptTemplate
+from faceinsight.runtime.vocabulary import Vocabulary
+
+from .vocabulary import load_vocabulary
 
 
 @dataclass(frozen=True)
@@ -55,12 +58,12 @@ class SegmentationConfig:
 
 @dataclass(frozen=True)
 class AttributeConfig:
-    """Labels' text features against the pooled visual feature.
+    """The attribute head: the labels' text features against the pooled visual feature.
 
     width: dimensions of the shared space. text_width: dimensions of T^0, the language model's hidden size. depth: graph
-    convolutions of the correlation constraint, 0 for none; tau: conditional probability below which two labels share no
-    edge; omega: the neighbours' say (the paper does not give the three; 2, 0.4 and 0.2 are ML-GCN's). also: labels that
-    the model predicts beside those of every model, of `runtime.labels.MORE`.
+    convolutions of the correlation constraint, 0 for none. tau: conditional probability below which two labels share no
+    edge. omega: weight of a label's neighbours beside its own in one convolution. The paper does not give the last
+    three: 2, 0.4 and 0.2 are ML-GCN's.
     """
 
     width: int = 128
@@ -68,16 +71,6 @@ class AttributeConfig:
     depth: int = 2
     tau: float = 0.4
     omega: float = 0.2
-    also: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        if unknown := set(self.also) - set(MORE):
-            raise ValueError(f"attributes.also names {', '.join(sorted(unknown))}; known: {', '.join(MORE)}")
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Of the model's attributes, in the order of its outputs."""
-        return all_names(self.also)
 
 
 _NANO_PARSER = BackboneConfig(
@@ -129,9 +122,11 @@ _NANO_LANGUAGE = BackboneConfig(
 
 @dataclass(frozen=True)
 class FaceInsightConfig:
-    """The whole model. mirrored: the vision encoder also looks at each crop's mirror image. prompt: what the language
-    model reads around facts and question. context: KV cache length in tokens that bundles are built with."""
+    """The whole model. vocabulary: the labels that it tells. mirrored: the vision encoder also looks at each crop's
+    mirror image. prompt: what the language model reads around facts and question. context: KV cache length in tokens
+    that bundles are built with."""
 
+    vocabulary: Vocabulary = field(default_factory=lambda: load_vocabulary("nano"))
     refiner: RefinerConfig = RefinerConfig()
     parser: BackboneConfig = _NANO_PARSER
     vision: BackboneConfig = _NANO_VISION
@@ -148,7 +143,7 @@ class FaceInsightConfig:
         return {"refiner": self.refiner.size, "parser": self.parser.size, "vision": self.vision.size}
 
     def to_json(self) -> str:
-        return json.dumps(dataclasses.asdict(self), indent=1)
+        return json.dumps(dataclasses.asdict(self) | {"vocabulary": self.vocabulary.to_json()}, indent=1)
 
     @classmethod
     def from_json(cls, text: str, where: str = "config") -> FaceInsightConfig:
@@ -156,12 +151,13 @@ class FaceInsightConfig:
         try:
             data = json.loads(text)
             return cls(
+                vocabulary=Vocabulary.from_json(data["vocabulary"]),
                 refiner=RefinerConfig(**_tuples(data["refiner"], "widths", "mean", "std")),
                 parser=_backbone(data["parser"]),
                 vision=_backbone(data["vision"]),
                 mirrored=data["mirrored"],
                 segmentation=SegmentationConfig(**data["segmentation"]),
-                attributes=AttributeConfig(**_tuples({"also": ()} | data["attributes"], "also")),
+                attributes=AttributeConfig(**data["attributes"]),
                 language=_backbone(data["language"]),
                 prompt=PromptTemplate(**data.get("prompt", {})),
                 context=data["context"],

@@ -47,9 +47,11 @@ class CorrelationConstraint(nn.Module):
         self.register_buffer("matrix", torch.eye(labels))
 
     def set_labels(self, targets: np.ndarray) -> None:
-        """targets: [n, L] of the training set, NaN where not known."""
+        """targets: [n, A] of the training set, NaN where not known. Labels after the first A have no neighbours."""
+        counted = targets.shape[1]
         matrix = correlation_matrix(conditional_probabilities(targets), self.tau, self.omega)
-        self.matrix.copy_(torch.from_numpy(matrix))
+        self.matrix.copy_(torch.eye(len(self.matrix)))
+        self.matrix[:counted, :counted] = torch.from_numpy(matrix).to(self.matrix.device)
 
     def forward(self, text_features: Tensor) -> Tensor:
         features = text_features

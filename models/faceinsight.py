@@ -39,17 +39,17 @@ class Fusion(nn.Module):
         self.segmentation = SegmentationEncoder(config.segmentation)
         self.vision_projector = Projector(vision_width, language_width)
         self.segmentation_projector = Projector(self.segmentation.width, language_width)
-        self.head = AttributeHead(config.attributes, vision_width, self.segmentation.width)
+        self.head = AttributeHead(config.attributes, config.vocabulary, vision_width, self.segmentation.width)
 
     def attributes(self, features: Tensor, parse_map: Tensor) -> Tensor:
-        """Attribute logits [B, L]."""
+        """Logits [B, L] of the attribute head."""
         return self.head(features, self.segmentation(parse_map))
 
     def forward(self, features: Tensor, parse_map: Tensor) -> tuple[Tensor, Tensor]:
         """features: F_v [B, N, C]; parse_map: [B, S, S] uint8.
 
-        Returns visual_tokens [B, N + M, language width] (image first, then segmentation) and the attribute
-        probabilities [B, L] in [0, 1].
+        Returns visual_tokens [B, N + M, language width] (image first, then segmentation) and the attribute head's
+        outputs [B, L] in [0, 1]: probabilities of the attributes, then the numbers as shares of their ranges.
         """
         parts = self.segmentation(parse_map)
         tokens = torch.cat([self.vision_projector(features), self.segmentation_projector(parts)], dim=1)
@@ -111,8 +111,24 @@ class FaceInsightModel(nn.Module):
             self.config = dataclasses.replace(self.config, language=language)
 
     @torch.no_grad()
+    def take_spreads(self) -> None:
+        """Writes how far the numbers are off, as training found it, into the config's vocabulary."""
+        if self.fusion.head.numbers is None:
+            return
+        spreads = iter(self.fusion.head.numbers.log_spread.exp().tolist())
+        labels = tuple(
+            dataclasses.replace(label, spread=round(next(spreads) * (label.bounds[1] - label.bounds[0]), 4))
+            if label.kind == "number"
+            else label
+            for label in self.config.vocabulary
+        )
+        self.config = dataclasses.replace(
+            self.config, vocabulary=dataclasses.replace(self.config.vocabulary, labels=labels)
+        )
+
+    @torch.no_grad()
     def perceive(self, parser_pixels: Tensor, vision_pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """uint8 crops [B, S, S, 3] for each encoder. Returns parse maps, visual tokens, attribute probabilities."""
+        """uint8 crops [B, S, S, 3] for each encoder. Returns parse maps, visual tokens, the head's outputs."""
         parse_map = self.parser(parser_pixels)
         return parse_map, *self.fusion(self.vision(vision_pixels), parse_map)
 

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from faceinsight.runtime.labels import NAMES
-from faceinsight.runtime.rules import RULES, Rule, rules_for
+from faceinsight.runtime.rules import Rule
+from faceinsight.runtime.vocabulary import Vocabulary
 
 
-def violations(probabilities: Tensor, rules: Sequence[Rule] = RULES, names: Sequence[str] = NAMES) -> Tensor:
-    """The probability that each rule is violated, the attributes taken as independent. [B, L] in [0, 1] -> [B, R].
+def violations(probabilities: Tensor, rules: Sequence[Rule], names: Sequence[str]) -> Tensor:
+    """The probability that each rule is violated, the attributes `names` taken as independent. [B, A] -> [B, R].
 
     exactly_one: 1 - sum_i p_i prod_{j != i} (1 - p_j). implies: p_0 (1 - prod_j p_j). excludes: p_0 (1 - prod_j (1 -
     p_j)). Where every probability is 0 or 1 it is `Rule.holds`, negated.
@@ -31,7 +31,11 @@ def _violation(kind: str, p: Tensor) -> Tensor:
     return p[:, 0] * (1 - others.prod(1))
 
 
-def logic_loss(logits: Tensor, names: Sequence[str] = NAMES) -> Tensor:
-    """L_c: the mean violation of the rules under the predicted probabilities. logits: [B, L], of the attributes
-    `names`."""
-    return violations(logits.float().sigmoid(), rules_for(names), names).mean()
+def logic_loss(logits: Tensor, vocabulary: Vocabulary) -> Tensor:
+    """L_c: the mean violation of the rules under the predicted probabilities; 0 where there are no rules.
+
+    logits: [B, A], of the vocabulary's attributes.
+    """
+    if not vocabulary.rules:
+        return logits.sum() * 0
+    return violations(logits.float().sigmoid(), vocabulary.rules, vocabulary.attribute_names).mean()

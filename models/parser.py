@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from transformers import AutoModelForSemanticSegmentation
 
 from faceinsight.runtime.errors import InputError
-from faceinsight.runtime.labels import PARSE_CLASSES
+from faceinsight.runtime.parse_map import PARSE_CLASSES
 
 from .backbone import Normalize, build
 from .config import BackboneConfig

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from transformers import ViTConfig, ViTModel
 
-from faceinsight.runtime.labels import PARSE_CLASSES
+from faceinsight.runtime.parse_map import PARSE_CLASSES
 
 from .config import SegmentationConfig
 

@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from .bundle import STAGES, Bundle
+from .bundle import Bundle
 from .engine import CacheEngine, Engine, OnnxEngine
 from .errors import BundleError, InputError
-from .generate import CacheShape
+from .manifest import PERCEPTION_STAGES, STAGES
 from .perceive import HostPerception, Perception
-from .targets import TARGETS
 
 
 @dataclass(frozen=True)
 class Backend:
-    """engines: stage -> engine where each is one of its own (ONNX Runtime), else empty."""
+    """What runs a bundle. engines: stage -> engine where each is one of its own (ONNX Runtime), else empty."""
 
     perception: Perception
     language: CacheEngine
-    engines: Mapping[str, Engine]
+    engines: Mapping[str, Engine] = field(default_factory=dict)
+
+    def close(self) -> None:
+        """Ends the threads of perception; engines and memory go when nothing refers to them any more."""
+        self.perception.close()
 
 
 def open_backend(bundle: Bundle, device: str, threads: int | None) -> Backend:
@@ -31,11 +34,11 @@ def open_backend(bundle: Bundle, device: str, threads: int | None) -> Backend:
     if threads is not None and threads < 0:
         raise InputError(f"threads must not be negative: {threads}")
     gpu = None if device == "cpu" else _ordinal(device)
-    target, kind = TARGETS[bundle.target], bundle.manifest["engine"]["kind"]
+    target, kind = bundle.target, bundle.manifest.engine.kind
     on_gpu = target.device == "cuda"
     if on_gpu != (gpu is not None) or kind != target.engine:
         raise BundleError(
-            f"{bundle.directory} was built for the target {bundle.target!r} with {kind}, which does not run on device "
+            f"{bundle.directory} was built for the target {target.name!r} with {kind}, which does not run on device "
             f"{device!r}; build one that does with `faceinsight build --target {'cpu' if gpu is None else 'cuda'} "
             f"--out DIR`{', or use device cuda' if on_gpu else ''}"
         )
@@ -52,7 +55,7 @@ def _onnxruntime(bundle: Bundle, gpu: int | None, threads: int) -> Backend:
         stage: OnnxEngine(bundle.files[stage], count, w8a8=stage != "language", gpu=gpu)
         for stage, count in counts.items()
     }
-    perception = HostPerception(engines, bundle.manifest["sizes"], side_by_side=threads > 1)
+    perception = HostPerception(engines, bundle.manifest.sizes, side_by_side=threads > 1)
     backend = Backend(perception, engines["language"], engines)
     if gpu is not None:
         _warm_up(backend, bundle, max_faces=1)
@@ -66,15 +69,14 @@ def _tensorrt(bundle: Bundle, gpu: int) -> Backend:
     from .tensorrt import Library
 
     device, manifest = Device(gpu), bundle.manifest
-    library, stages = Library(TARGETS[bundle.target], device), manifest["stages"]
+    library, stages = Library(bundle.target, device), manifest.stages
     library.check(bundle)
     # given away: on a Jetson a plan that stays in the host's memory takes the GPU's
     executors = {stage: library.load(stage, bundle.files.pop(stage), library.rebuild(bundle)) for stage in STAGES}
-    interfaces = {stage: stages[stage] for stage in STAGES if stage != "language"}
-    max_faces, in_place = manifest["device"]["max_faces"], stages["language"].get("in_place", True)
-    perception = GpuPerception(executors, interfaces, device, max_faces)
-    visual = tuple(stages["fusion"]["outputs"]["visual_tokens"]["shape"][1:])
-    engine = GpuLanguage(executors["language"], device, visual, manifest["language"]["vocab_size"], in_place)
+    max_faces = manifest.device.max_faces
+    perception = GpuPerception(executors, {name: stages[name] for name in PERCEPTION_STAGES}, device, max_faces)
+    visual, in_place = stages["fusion"].outputs["visual_tokens"].shape[1:], stages["language"].in_place
+    engine = GpuLanguage(executors["language"], device, visual, manifest.language.vocab_size, in_place)
     backend = Backend(perception, engine, {})
     _warm_up(backend, bundle, max_faces)
     library.save_kernels()
@@ -88,8 +90,7 @@ def _warm_up(backend: Backend, bundle: Bundle, max_faces: int) -> None:
     for count in range(max_faces, 0, -1):
         for _ in range(2):
             seen = backend.perception.perceive(grey, [box] * count)
-    shape = CacheShape.of_manifest(bundle.manifest)
-    buffers, position = backend.language.allocate(shape.tensors()), 0
+    buffers, position = backend.language.allocate(bundle.manifest.language.cache.tensors()), 0
     for count in (2, 1, 1, 1, 1):
         feeds = {
             "input_ids": np.zeros((1, count), np.int64),

@@ -8,47 +8,42 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from .errors import BundleError, FaceInsightError
+from .errors import BundleError
 from .files import replacing_directory
-from .labels import all_names, more_labels
-from .prompt import Prompter, PromptTemplate
-from .rules import Rule, consistent_assignment, rules_from_json
-from .targets import TARGETS
+from .manifest import File, Manifest, Stage
+from .prompt import Prompter
+from .targets import TARGETS, Target
+from .vocabulary import Vocabulary
 
-FORMAT_VERSION = 3
 MANIFEST = "manifest.json"
 TOKENIZER = "tokenizer.json"
-PERCEPTION_STAGES = ("refiner", "parser", "vision", "fusion")
-"""The stages that see a face; the language model comes after them."""
-STAGES = (*PERCEPTION_STAGES, "language")
 NANO = Path(__file__).with_name("nano")
 """The bundled bundle: nano, INT8, for the CPU."""
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """A checked bundle. manifest: the parsed manifest.json (its fields are documented in `write_bundle`)."""
+    """A checked bundle. files: stage, or "tokenizer" -> its file's content."""
 
     directory: Path
-    manifest: dict
+    manifest: Manifest
     files: dict[str, bytes]
 
     @property
-    def target(self) -> str:
-        return self.manifest["target"]
+    def target(self) -> Target:
+        """What it runs on."""
+        return TARGETS[self.manifest.target]
 
     @property
-    def template(self) -> PromptTemplate:
-        return PromptTemplate(**self.manifest["prompt"])
-
-    @property
-    def rules(self) -> tuple[Rule, ...]:
-        return rules_from_json(self.manifest["rules"], self.manifest["attributes"])
+    def vocabulary(self) -> Vocabulary:
+        """What it tells of a face."""
+        return self.manifest.vocabulary
 
     @functools.cached_property
     def prompter(self) -> Prompter:
+        """Its prompt and tokenizer."""
         tokenizer = self.files["tokenizer"].decode("utf-8")
-        return Prompter(tokenizer, self.template, self.manifest["language"]["vocab_size"])
+        return Prompter(tokenizer, self.manifest.prompt, self.manifest.language.vocab_size, self.vocabulary)
 
 
 def read_bundle(directory: str | Path) -> Bundle:
@@ -61,56 +56,19 @@ def read_bundle(directory: str | Path) -> Bundle:
             f"--target cpu --out {_short(directory)}`"
         )
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-        version = manifest["format_version"]
-    except (ValueError, KeyError, TypeError, RecursionError, OSError) as error:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError, OSError) as error:
         raise BundleError(f"{path} is damaged ({error!r}); rebuild the bundle with `faceinsight build`") from error
-    if version != FORMAT_VERSION:
-        raise BundleError(
-            f"{path} has format version {version}, this runtime reads version {FORMAT_VERSION}; "
-            "rebuild the bundle with this version's `faceinsight build`"
-        )
-    if manifest.get("sha256") != sealed(manifest)["sha256"]:
-        raise BundleError(f"{path} was altered or damaged; rebuild the bundle with `faceinsight build`")
-    try:
-        bundle = Bundle(directory, manifest, {n: _checked(directory, entry) for n, entry in _entries(manifest).items()})
-        _validate(bundle, path)
-    except FaceInsightError:
-        raise
-    except Exception as error:  # a damaged field must be found now, not at the first question
-        raise BundleError(f"{path} is damaged ({error!r}); rebuild the bundle with `faceinsight build`") from error
-    return bundle
-
-
-def _validate(bundle: Bundle, path: Path) -> None:
-    """Raises BundleError, or whatever a damaged field leads to."""
-    manifest = bundle.manifest
-    if manifest["target"] not in TARGETS:
-        raise BundleError(f"{path} is for the unknown target {manifest['target']!r}; known: {', '.join(TARGETS)}")
-    names = manifest["attributes"]
-    if unknown := set(names) - set(all_names()):
-        raise BundleError(f"{path} speaks of attributes this runtime does not know: {sorted(unknown)}")
-    if sorted(names) != sorted(all_names(more_labels(names))):
-        raise BundleError(f"{path} does not name each attribute once; rebuild the bundle with `faceinsight build`")
-    numbers = [manifest["sizes"][stage] for stage in ("refiner", "parser", "vision")]
-    numbers += [manifest["language"][key] for key in ("layers", "kv_heads", "head_dim", "vocab_size", "context")]
-    if not all(type(n) is int and n > 0 for n in numbers):
-        raise BundleError(f"{path} has a size that is not a positive whole number; rebuild it with `faceinsight build`")
-    consistent_assignment(dict.fromkeys(names, 0.5), bundle.rules)
+    manifest = Manifest.from_json(data, str(path))
+    bundle = Bundle(directory, manifest, {name: _checked(directory, entry) for name, entry in manifest.files.items()})
     try:
         bundle.prompter.prefix({}, 1)
         bundle.prompter.question("is he bald?", 1000)
-    except Exception as error:
+    except Exception as error:  # a damaged tokenizer must be found now, not at the first question
         raise BundleError(
             f"the tokenizer or the prompt of {path} cannot be used ({error}); rebuild the bundle"
         ) from error
-    str(manifest["engine"]["kind"])
-
-
-def sealed(manifest: dict) -> dict:
-    """The manifest with the SHA-256 of its other fields, which finds a changed one when the bundle is read."""
-    rest = {key: value for key, value in manifest.items() if key != "sha256"}
-    return rest | {"sha256": hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()}
+    return bundle
 
 
 def _exists(path: Path) -> bool:
@@ -125,12 +83,8 @@ def _short(path: Path) -> str:
     return str(path)[:200]
 
 
-def _entries(manifest: dict) -> dict[str, dict]:
-    return {stage: manifest["stages"][stage] for stage in STAGES} | {"tokenizer": manifest["tokenizer"]}
-
-
-def _checked(directory: Path, entry: dict) -> bytes:
-    name = entry["file"]
+def _checked(directory: Path, entry: Stage | File) -> bytes:
+    name = entry.file
     if Path(name).name != name:
         raise BundleError(f"{directory / MANIFEST} names a file outside of the bundle: {name}")
     path = directory / name
@@ -138,29 +92,19 @@ def _checked(directory: Path, entry: dict) -> bytes:
         raise BundleError(f"{path} is missing from the bundle; rebuild it with `faceinsight build`")
     content = path.read_bytes()
     found = hashlib.sha256(content).hexdigest()
-    if found != entry["sha256"]:
+    if found != entry.sha256:
         raise BundleError(
-            f"{path} was altered or damaged: SHA-256 is {found[:12]}..., the manifest says {entry['sha256'][:12]}...; "
+            f"{path} was altered or damaged: SHA-256 is {found[:12]}..., the manifest says {entry.sha256[:12]}...; "
             "rebuild the bundle with `faceinsight build`"
         )
     return content
 
 
-def write_bundle(directory: str | Path, manifest: dict, files: dict[str, bytes]) -> None:
-    """Writes a bundle, whole or not at all; an older bundle at that place is replaced.
+def write_bundle(directory: str | Path, manifest: Manifest, files: dict[str, bytes]) -> None:
+    """Writes a bundle beside `directory` and renames it, so that no half bundle is ever seen; an older one is replaced.
 
-    files: file name -> content, each named by the manifest. manifest: format_version, name, target, model_hash;
-    engine {kind, version}; built_with {torch, onnx}; device {gpu {name, sm} that a plan is tied to or None,
-    compute_capabilities [sm] or "any", max_faces}, None but for TensorRT; stages; tokenizer {file, sha256};
-    sizes {refiner, parser, vision} crop sides in pixels; attributes; rules; prompt; language {layers, kv_heads,
-    head_dim, vocab_size, context}. It is sealed here.
-    Of a stage: file, sha256, bytes; precision in words; inputs and outputs {name: {shape, dtype}}; error {measure,
-    value} against PyTorch; latency_ms {p50, p90}, None where it was not run; candidates {precision: {error, latency_ms}
-    or {refused: why}}, all that were built, and choice, why this one was taken; work (see
-    build_engines/work.py) of one face; of TensorRT layers {kind: number}. Of
-    the language model also in_place (its cache outputs are its cache inputs' memory) and, of TensorRT, profiles: their
-    names in the engine's order.
-    Raises BundleError if `directory` holds something else or cannot be written.
+    files: file name -> content, each named by the manifest. Raises BundleError if `directory` holds something else or
+    cannot be written.
     """
     directory = Path(directory).absolute()
     check_replaceable(directory)
@@ -168,7 +112,7 @@ def write_bundle(directory: str | Path, manifest: dict, files: dict[str, bytes])
         with replacing_directory(directory) as new:
             for name, content in files.items():
                 (new / name).write_bytes(content)
-            (new / MANIFEST).write_text(json.dumps(sealed(manifest), indent=1) + "\n", encoding="utf-8")
+            (new / MANIFEST).write_text(json.dumps(manifest.to_json(), indent=1) + "\n", encoding="utf-8")
     except OSError as error:
         raise BundleError(
             f"cannot write the bundle {directory}: {error.strerror}; give --out a directory that can be written"

@@ -20,6 +20,7 @@ from .detect import Box
 from .errors import FaceInsightError, InputError
 from .frame import LAYOUTS, DeviceFrame, device_frame, on_device
 from .image import crop_matrix
+from .manifest import Stage
 from .perceive import Perceived, Perception
 from .tensorrt import Context, Executor
 
@@ -40,11 +41,11 @@ class GpuPerception(Perception):
     def __init__(
         self,
         executors: Mapping[str, Executor],
-        interfaces: Mapping[str, dict],
+        stages: Mapping[str, Stage],
         device: Device,
         max_faces: int,
     ):
-        """executors: refiner, parser, vision, fusion. interfaces: their inputs and outputs, as the manifest has them.
+        """executors: refiner, parser, vision, fusion. stages: the same, as the manifest has them.
         max_faces: of one batch; more are done in several."""
         self._executors, self._device, self._most = executors, device, max_faces
         self._lock = threading.Lock()
@@ -56,7 +57,7 @@ class GpuPerception(Perception):
             self._cropped, self._parsed, self._filled = device.event(), device.event(), device.event()
             self._marks = {name: (device.event(), device.event()) for name in ("crop", "parser", "vision", "fusion")}
             self._kernel = device.kernel(KERNEL, "crop")
-            self._arrays = self._allocate(interfaces)
+            self._arrays = self._allocate(stages)
             self._host = {
                 name: device.pinned(self._arrays[name].shape, self._arrays[name].dtype)
                 for name in ("placement", "parse_map", "probabilities")
@@ -69,14 +70,14 @@ class GpuPerception(Perception):
         tokens = self._arrays["visual_tokens"]
         self._tokens = Pool(lambda: device.empty((1, *tokens.shape[1:]), tokens.dtype))
 
-    def _allocate(self, interfaces: Mapping[str, dict]) -> dict[str, DeviceArray]:
+    def _allocate(self, stages: Mapping[str, Stage]) -> dict[str, DeviceArray]:
         """Every tensor between the engines, for the most faces, by name; the pixels by stage."""
         arrays = {}
-        for stage, interface in interfaces.items():
-            for name, value in (interface["inputs"] | interface["outputs"]).items():
+        for stage, entry in stages.items():
+            for name, value in entry.tensors.items():
                 key = f"{stage}_pixels" if name == "pixels" else name
                 if key not in arrays:
-                    shape = (self._most, *value["shape"][1:])
+                    shape = (self._most, *value.shape[1:])
                     arrays[key] = self._device.empty(shape, self._executors[stage].dtypes[name])
         if arrays["parser_pixels"].shape == arrays["vision_pixels"].shape:
             arrays["parser_pixels"] = arrays["vision_pixels"]  # the same crop

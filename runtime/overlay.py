@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from .errors import InputError
+from .face import Face
 from .image import warp
-from .labels import PARSE_CLASSES
-from .pipeline import Face
+from .parse_map import PARSE_CLASSES
 
 PALETTE = np.array(
     [

@@ -47,6 +47,9 @@ class Perception(ABC):
             )
         return load_image(image)
 
+    def close(self) -> None:  # noqa: B027 - most have nothing to end
+        """Ends what runs beside the caller's thread."""
+
     def picture(self, frame) -> tuple[np.ndarray, float]:
         """HxWx3 uint8 RGB in host memory to find faces in, and its scale: frame pixels times scale are its pixels."""
         return frame, 1.0
@@ -87,6 +90,10 @@ class HostPerception(Perception):
         than one core."""
         self._engines, self._sizes = engines, sizes
         self._other_thread = ThreadPoolExecutor(1) if side_by_side else None
+
+    def close(self):
+        if self._other_thread:
+            self._other_thread.shutdown()
 
     def _placements(self, frame, boxes):
         return self._engines["refiner"].run({"pixels": self._crops(frame, boxes, self._sizes["refiner"])})["placement"]

@@ -5,94 +5,75 @@ from __future__ import annotations
 import threading
 import time
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from .backend import open_backend
+from .answering import Answerer, Progress
+from .backend import Backend, open_backend
 from .bundle import NANO, Bundle, read_bundle
 from .detect import Box, CascadeDetector
-from .errors import InputError, NoFaceError
+from .errors import FaceInsightError, InputError, NoFaceError
+from .face import Answer, Face
 from .frame import DeviceFrame
-from .generate import READING_TOKENS, Cache, CacheShape, Decoder, Sampling, Usage
+from .generate import Sampling
 from .image import check_box, crop_matrix
-from .labels import EXCLUSIVE, GROUPS, PARSE_CLASSES, all_attributes, labels_from_assignment, mentioned
-from .rules import consistent_assignment
+from .kv_cache import KVCache
+from .parse_map import PARSE_CLASSES
+from .reading import read
 
-
-@dataclass(frozen=True, eq=False)
-class Face:
-    """A perceived face: ask as many questions about it as you like, it is encoded once.
-
-    box: xyxy in image pixels, hairline to chin, refined. crop_box: the square the model saw, xyxy in image pixels.
-    attributes: {attribute of runtime.labels: probability in [0, 1]}. labels: the most probable ones that obey every
-    rule. parse_map: HxW uint8 over the crop, values index runtime.labels.PARSE_CLASSES. timings: {"parser_ms": ...}, of
-    the whole batch where several faces were perceived together. visual_tokens: [1, N, width], what the language model
-    reads, on its device. model_hash: of the model that perceived it.
-    """
-
-    box: Box
-    crop_box: Box
-    attributes: dict[str, float]
-    labels: dict[str, str | bool]
-    parse_map: np.ndarray
-    timings: dict[str, float]
-    visual_tokens: object = field(repr=False)
-    model_hash: str = field(repr=False)
-
-
-@dataclass(frozen=True, eq=False)
-class Answer:
-    """text: the answer. attributes: probabilities of what it speaks of. regions: parse classes it rests on.
-
-    confidence: least probability, in [0, 1], of the face's labels that the text speaks of; None for a refusal.
-    timings: the face's, and from the question on: "ttft_ms" to the first token, "decode_ms" from there to the end, and
-    their sum "answer_ms". tokens: generated. finished: False if max_tokens or the context cut the answer off.
-    face: the face asked about.
-    """
-
-    text: str
-    attributes: dict[str, float]
-    regions: tuple[str, ...]
-    confidence: float | None
-    timings: dict[str, float]
-    tokens: int
-    finished: bool
-    face: Face = field(repr=False)
+Detector = Callable[[object], Sequence[Box]]
+"""Finds faces in an image (HxWx3 uint8 RGB, or a device frame as the caller gave it): boxes xyxy in pixels, hairline to
+chin, largest first."""
 
 
 class FaceInsight:
     """A loaded bundle. Thread-safe; questions about one face are answered one after the other, but a question ends an
     answer about the same face that is still being streamed."""
 
-    def __init__(self, bundle: Bundle, device: str = "cpu", threads: int | None = None, detector=None):
-        """Use `load`. detector: image (HxWx3 uint8 RGB) -> xyxy boxes, largest first; default OpenCV's cascades."""
-        backend = open_backend(bundle, device, threads)
-        self._perception, self._engines = backend.perception, backend.engines
-        manifest = bundle.manifest
-        self.bundle = bundle
+    def __init__(self, bundle: Bundle, backend: Backend, detector: Detector | None = None):
+        """bundle: says what the model tells and how. backend: runs it. detector: OpenCV's cascades by default.
+
+        `load` does all of it.
+        """
+        self.bundle, self.vocabulary = bundle, bundle.vocabulary
         self.detector = detector or CascadeDetector()
-        self._lock = threading.Lock()
-        self._caches: weakref.WeakKeyDictionary[Face, Cache] = weakref.WeakKeyDictionary()
-        self._rules = bundle.rules
+        self._backend, self._perception = backend, backend.perception
         self._prompter = bundle.prompter
-        shape = CacheShape.of_manifest(manifest)
-        self._decoder = Decoder(backend.language, shape, self._prompter.stop_id, self._prompter.answer_id)
+        self._answerer = Answerer(backend.language, bundle.manifest.language.cache, self._prompter)
+        self._lock = threading.Lock()
+        self._caches: weakref.WeakKeyDictionary[Face, KVCache] = weakref.WeakKeyDictionary()
 
     @classmethod
     def load(
-        cls, bundle: str | Path | None = None, device: str = "cpu", threads: int | None = None, detector=None
+        cls,
+        bundle: str | Path | None = None,
+        device: str = "cpu",
+        threads: int | None = None,
+        detector: Detector | None = None,
     ) -> FaceInsight:
         """Loads a bundle directory; the bundled nano when none is given.
 
         device: "cpu", "cuda" (the first GPU) or "cuda:N"; a bundle runs on what it was built for. threads: CPU threads,
-        default all. Raises BundleError for a missing, damaged or foreign bundle, InputError for an unknown device, a
-        missing library or a negative number of threads.
+        default all. detector: finds faces in the place of OpenCV's cascades. Raises BundleError for a missing, damaged
+        or foreign bundle, InputError for an unknown device, a missing library or a negative number of threads.
         """
-        return cls(read_bundle(NANO if bundle is None else bundle), device, threads, detector)
+        opened = read_bundle(NANO if bundle is None else bundle)
+        return cls(opened, open_backend(opened, device, threads), detector)
+
+    def close(self) -> None:
+        """Gives back threads, engines and device memory. Faces stay readable, but nothing more can be asked."""
+        self._backend.close()
+        self._caches.clear()
+        self._perception = self._answerer = None
+
+    def __enter__(self) -> FaceInsight:
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.close()
 
     def perceive(self, image, box: Box | None = None) -> Face:
         """Perceives one face: the largest, or the one in `box` (xyxy in pixels, hairline to chin; it may be rough).
@@ -100,6 +81,7 @@ class FaceInsight:
         image: path, bytes, PIL image, or HxWx3 uint8 RGB array. Raises InputError, NoFaceError.
         """
         start = time.perf_counter()
+        self._check_open()
         frame = self._perception.load(image)
         loaded = time.perf_counter()
         boxes = [check_box(box, frame)] if box is not None else self._detect(frame)[:1]
@@ -108,6 +90,7 @@ class FaceInsight:
     def perceive_all(self, image) -> list[Face]:
         """Every face that the detector finds, perceived as one batch, largest first. Raises InputError, NoFaceError."""
         start = time.perf_counter()
+        self._check_open()
         frame = self._perception.load(image)
         loaded = time.perf_counter()
         return self._perceive(frame, self._detect(frame), start, loaded)
@@ -140,23 +123,33 @@ class FaceInsight:
         sampling: temperature (0 is greedy), seed, max_tokens. Raises InputError for an unusable question, option or
         image, NoFaceError.
         """
+        self._check_open()
         self._prompter.template.normalise(question)  # a bad question must not cost a perception
         chosen = Sampling(**sampling)
         face = self._as_face(face, box)
-        usage = Usage()
-        with self._cache(face).lock:
-            ids = list(self._generate(face, question, chosen, usage))
-        return self._answer(face, self._prompter.decode(ids).strip(), usage)
+        progress = Progress()
+        cache = self._cache(face)
+        with cache.lock:
+            tokens = self._answerer.answer(cache, face.labels, face.visual_tokens, question, chosen, progress)
+            ids = list(tokens)
+        return self._answer(face, question, self._prompter.decode(ids).strip(), progress)
 
     def stream(self, face, question: str, box: Box | None = None, **sampling) -> Iterator[str]:
         """Like `ask`, in pieces of text as they are decoded; raises at once what `ask` raises.
 
         A later question about the same face ends this answer: going on with it raises FaceInsightError.
         """
+        self._check_open()
         self._prompter.template.normalise(question)
         chosen = Sampling(**sampling)
         face = self._as_face(face, box)
-        return self._pieces(self._generate(face, question, chosen, Usage()))
+        cache = self._cache(face)
+        tokens = self._answerer.answer(cache, face.labels, face.visual_tokens, question, chosen, Progress())
+        return self._pieces(tokens)
+
+    def _check_open(self) -> None:
+        if self._answerer is None:
+            raise FaceInsightError("this model was closed; load it again")
 
     def _pieces(self, tokens: Iterator[int]) -> Iterator[str]:
         ids: list[int] = []
@@ -182,12 +175,12 @@ class FaceInsight:
 
     @property
     def _model_hash(self) -> str:
-        return self.bundle.manifest.get("model_hash", "")
+        return self.bundle.manifest.model_hash
 
-    def _cache(self, face: Face) -> Cache:
+    def _cache(self, face: Face) -> KVCache:
         with self._lock:
             if face not in self._caches:
-                self._caches[face] = self._decoder.new_cache()
+                self._caches[face] = self._answerer.new_cache()
             return self._caches[face]
 
     def _detect(self, frame: np.ndarray | DeviceFrame) -> list[Box]:
@@ -220,65 +213,40 @@ class FaceInsight:
         return [self._face(*part, timings) for part in parts]
 
     def _face(self, box, parse_map, visual_tokens, probabilities, timings) -> Face:
-        names = self.bundle.manifest["attributes"]
-        attributes = {name: float(p) for name, p in zip(names, probabilities, strict=True)}
-        labels = labels_from_assignment(consistent_assignment(attributes, self._rules))
+        attributes, numbers = self.vocabulary.outputs(probabilities)
+        labels = self.vocabulary.decide(attributes, numbers)
         inverse = np.linalg.inv(np.vstack([crop_matrix(box, 1), [0, 0, 1]]))
         crop_box = tuple(float(v) for corner in ((0, 0, 1), (1, 1, 1)) for v in (inverse @ corner)[:2])
         box = tuple(float(v) for v in box)
-        return Face(box, crop_box, attributes, labels, parse_map, dict(timings), visual_tokens, self._model_hash)
-
-    def _generate(self, face: Face, question: str, sampling: Sampling, usage: Usage) -> Iterator[int]:
-        prefix = self._prompter.prefix(face.labels, face.visual_tokens.shape[1])
-        room = self._decoder.shape.context - len(prefix) - READING_TOKENS - 1
-        ids = self._prompter.question(question, room - 1)
-        if len(ids) + sampling.max_tokens > room:
-            raise InputError(
-                f"max_tokens is {sampling.max_tokens}; beside this question's {len(ids)} tokens there is room for "
-                f"{room - len(ids)}: ask a shorter one or give a smaller max_tokens"
-            )
-        return self._decoder.generate(
-            self._cache(face),
-            prefix,
-            ids,
-            face.visual_tokens,
-            sampling,
-            usage,
-            opening=lambda reading: self._prompter.opening(reading, face.labels),
+        return Face(
+            box, crop_box, attributes, numbers, labels, parse_map, dict(timings), visual_tokens, self._model_hash
         )
 
-    def _answer(self, face: Face, text: str, usage: Usage) -> Answer:
-        names = mentioned(text)
-        attributes = {name: face.attributes[name] for name in names if name in face.attributes}
+    def _answer(self, face: Face, question: str, text: str, progress: Progress) -> Answer:
+        written = self._prompter.decode(progress.reading).strip()
+        reading = read(written, self.vocabulary)
+        rests_on = [self.vocabulary[name] for name in reading.labels]
+        names = [output for label in rests_on for output in label.outputs]
         present = {PARSE_CLASSES[i] for i in np.unique(face.parse_map)}
-        regions = {region for a in all_attributes() if a.name in attributes for region in a.regions}
+        seen_in = {region for label in rests_on for region in label.regions}
         timings = {
-            "ttft_ms": usage.ttft_ms,
-            "decode_ms": usage.decode_ms,
-            "answer_ms": usage.ttft_ms + usage.decode_ms,
+            "ttft_ms": progress.ttft_ms,
+            "decode_ms": progress.decode_ms,
+            "answer_ms": progress.ttft_ms + progress.decode_ms,
         }
         return Answer(
+            question,
             text,
-            attributes,
-            tuple(name for name in PARSE_CLASSES if name in regions & present),
-            _confidence(face, attributes),
+            written,
+            {name: face.attributes.get(name, face.numbers.get(name)) for name in names},
+            tuple(name for name in PARSE_CLASSES if name in seen_in & present),
+            reading.confidence(self.vocabulary, face.labels, face.attributes, face.numbers),
             face.timings | timings,
-            usage.tokens,
-            usage.finished,
+            progress.tokens,
+            len(progress.reading),
+            progress.finished,
             face,
         )
-
-
-def _confidence(face: Face, attributes: dict[str, float]) -> float | None:
-    """Least probability of an assigned value among `attributes`; of a group only the chosen value counts."""
-    held = ((values, face.labels[label]) for label, values in GROUPS.items() if label in face.labels)
-    chosen = {name for values, value in held if (name := values[value]) is not None}
-    values = [
-        p if name in chosen or face.labels.get(name) else 1 - p
-        for name, p in attributes.items()
-        if name in chosen or name not in EXCLUSIVE
-    ]
-    return min(values, default=None)
 
 
 def _usable(box: Box, frame: np.ndarray | DeviceFrame) -> Box | None:

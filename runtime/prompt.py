@@ -6,26 +6,8 @@ import re
 from dataclasses import dataclass
 
 from .errors import InputError
-from .labels import GROUPS
-
-FACT_NAMES = {
-    "Gender": "gender",
-    "Age": "age",
-    "Hair_Color": "hair",
-    "Eyeglasses": "eyeglasses",
-    "Smiling": "smiling",
-    "Teeth_Visible": "teeth",
-    "Mustache": "mustache",
-    "Beard": "beard",
-    "Bald": "bald",
-    "Receding_Hairline": "receding",
-    "Long_Hair": "long",
-    "Wearing_Hat": "hat",
-    "Wearing_Necktie": "necktie",
-    "Expression": "expression",
-    "Race": "race",
-}
-"""Label -> its name in the fact line."""
+from .reading import read
+from .vocabulary import Vocabulary
 
 
 @dataclass(frozen=True)
@@ -56,11 +38,6 @@ class PromptTemplate:
         found = re.findall(r"<[^<> ]+>", self.prefix + self.question)
         return list(dict.fromkeys([*found, *filter(None, (self.answer, self.stop))]))
 
-    def facts(self, labels: dict[str, str | bool]) -> str:
-        """labels (runtime.labels) in words: "gender female age 35-49 hair brown eyeglasses no ..."."""
-        words = (f"{FACT_NAMES[name]} {fact_value(value)}" for name, value in labels.items() if name in FACT_NAMES)
-        return self.fact_separator.join(words)
-
     def normalise(self, question: str) -> str:
         """One line, single spaces. Raises InputError for an empty question, for one that is not valid Unicode, and with
         `latin` for one in another script.
@@ -83,11 +60,13 @@ class PromptTemplate:
 class Prompter:
     """Turns faces and questions into token ids, and token ids into text."""
 
-    def __init__(self, tokenizer_json: str, template: PromptTemplate, vocab_size: int):
+    def __init__(self, tokenizer_json: str, template: PromptTemplate, vocab_size: int, vocabulary: Vocabulary):
+        """vocab_size: tokens that the language model knows; ids from there on stand for visual tokens. vocabulary: of
+        the labels. Raises InputError for a tokenizer without the template's tokens."""
         from tokenizers import Tokenizer
 
         self._tokenizer = Tokenizer.from_str(tokenizer_json)
-        self.template = template
+        self.template, self.vocabulary = template, vocabulary
         self.vocab_size = vocab_size
         self.stop_id = self._id(template.stop)
         self.answer_id = self._id(template.answer) if template.answer else None
@@ -104,11 +83,12 @@ class Prompter:
     def decode(self, ids: list[int]) -> str:
         return self._tokenizer.decode(ids, skip_special_tokens=True)
 
-    def prefix(self, labels: dict[str, str | bool], visual_count: int) -> list[int]:
+    def prefix(self, labels: dict[str, str | bool | float], visual_count: int) -> list[int]:
         """Ids shared by all questions about a face; ids from vocab_size up stand for its visual tokens."""
         before, after = self.template.prefix.split("{visual}")
         visual = range(self.vocab_size, self.vocab_size + visual_count)
-        return self.encode(before) + list(visual) + self.encode(after.replace("{facts}", self.template.facts(labels)))
+        facts = self.template.fact_separator.join(self.vocabulary.facts(labels))
+        return self.encode(before) + list(visual) + self.encode(after.replace("{facts}", facts))
 
     def question(self, question: str, room: int) -> list[int]:
         """Ids of one question; raises InputError when they are more than `room`."""
@@ -123,34 +103,12 @@ class Prompter:
             raise InputError(f"the question has {len(ids)} tokens; there is room for {room}: ask a shorter one")
         return ids
 
-    def opening(self, reading: list[int], labels: dict[str, str | bool]) -> list[int]:
+    def opening(self, reading: list[int], labels: dict[str, str | bool | float]) -> list[int]:
         """Ids that the answer has to begin with, once the model has read the question: the verdict, or nothing."""
-        decided = verdict(self.decode(reading), labels)
+        decided = read(self.decode(reading), self.vocabulary).verdict(labels)
         return [] if decided is None else self.encode("Yes," if decided else "No,")
 
     def answer(self, reading: str, text: str) -> list[int]:
         """Ids that a model is trained to write after a question: its reading, if the template has one, and the text."""
         hidden = [] if self.answer_id is None else [*self.encode(reading), self.answer_id]
         return [*hidden, *self.encode(text), self.stop_id]
-
-
-def verdict(reading: str, labels: dict[str, str | bool]) -> bool | None:
-    """Whether Yes answers a question that was read as `reading` ("age 50-64 65+", "beard no"); None: not a yes/no one.
-
-    Decided on the consistent labels, so that no answer contradicts them or another answer. "facial" is read of
-    questions about a mustache or a beard.
-    """
-    name, *values = reading.split() or ("",)
-    if name == "facial":
-        held, known = labels["Mustache"] or labels["Beard"], {"yes", "no"}
-    else:
-        label = next((label for label, word in FACT_NAMES.items() if word == name), None)
-        if label not in labels:
-            return None
-        held, known = labels[label], set(map(fact_value, GROUPS.get(label, (True, False))))
-    return fact_value(held) in values if values and known.issuperset(values) else None
-
-
-def fact_value(value: str | bool) -> str:
-    """A label's value as one word of the fact line."""
-    return value.replace(" ", "-") if isinstance(value, str) else ("yes" if value else "no")

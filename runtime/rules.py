@@ -14,9 +14,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .errors import BundleError
-from .labels import MORE, NAMES
-
 KINDS = ("exactly_one", "implies", "excludes")
 MAX_GROUP = 16
 """Most attributes that rules may tie together: all 2^n assignments of such a group are looked at."""
@@ -43,46 +40,6 @@ class Rule:
 
     def __str__(self) -> str:
         return f"{self.kind}({', '.join(self.names)})"
-
-
-_RULES = (
-    Rule("exactly_one", ("Age_0_34", "Age_35_49", "Age_50_64", "Age_65_Plus")),
-    Rule("exactly_one", ("Black_Hair", "Brown_Hair", "Blond_Hair", "Red_Hair", "Gray_Hair", "White_Hair")),
-    Rule("implies", ("Mustache", "Male")),
-    Rule("implies", ("Beard", "Male")),
-    Rule("excludes", ("Wearing_Hat", "Bald", "Receding_Hairline")),
-    *(Rule("exactly_one", tuple(attribute.name for attribute in group)) for group in MORE.values()),
-    Rule("implies", ("Expression_Happy", "Smiling")),
-    Rule(
-        "excludes",
-        ("Smiling", *(f"Expression_{value}" for value in ("Neutral", "Sad", "Fear", "Disgust", "Anger"))),
-    ),
-)
-
-
-def rules_for(names: Sequence[str]) -> tuple[Rule, ...]:
-    """The rules of a model with these attributes."""
-    return tuple(rule for rule in _RULES if set(rule.names) <= set(names))
-
-
-RULES = rules_for(NAMES)
-"""Those of every model."""
-
-
-def rules_from_json(items: Sequence[Mapping], names: Sequence[str]) -> tuple[Rule, ...]:
-    """Reads [{"kind": ..., "names": [...]}]; raises BundleError on an unknown kind or attribute, and when the rules
-    contradict each other or one of them follows from the others.
-    """
-    rules = []
-    for item in items:
-        rule = Rule(item["kind"], tuple(item["names"]))
-        unknown = [name for name in rule.names if name not in names]
-        if rule.kind not in KINDS or unknown or len(rule.names) < 2:
-            raise BundleError(f"rule {item} is not usable: kinds are {KINDS}, unknown attributes: {unknown}")
-        rules.append(rule)
-    if faults := check_rules(rules):
-        raise BundleError(f"the rules are not usable: {'; '.join(faults)}; mend them and rebuild the bundle")
-    return tuple(rules)
 
 
 def check_rules(rules: Sequence[Rule]) -> list[str]:
@@ -139,7 +96,7 @@ def _fewest(rules: Sequence[Rule], enough: Callable[[Sequence[Rule]], bool]) -> 
     return kept
 
 
-def consistent_assignment(probabilities: Mapping[str, float], rules: Sequence[Rule] = RULES) -> dict[str, bool]:
+def consistent_assignment(probabilities: Mapping[str, float], rules: Sequence[Rule]) -> dict[str, bool]:
     """The most probable assignment that satisfies every rule (exact).
 
     probabilities: attribute -> p in [0, 1], taken as independent; the score is the product of p or 1 - p.
@@ -154,6 +111,37 @@ def consistent_assignment(probabilities: Mapping[str, float], rules: Sequence[Ru
         best = candidates[np.argmax(candidates @ [log_odds[name] for name in group])]
         assignment |= zip(group, best.tolist(), strict=True)
     return {name: assignment[name] for name in probabilities}
+
+
+def implied(known: Mapping[str, bool | None], rules: Sequence[Rule]) -> dict[str, bool]:
+    """What the rules say of attributes that are not known (None), given those that are: {attribute: bool}.
+
+    Known attributes that contradict a rule stay as they are.
+    """
+    values, found = dict(known), {}
+    while True:
+        new = {name: value for rule in rules for name, value in _forced(rule, values).items()}
+        if not new:
+            return found
+        values |= new
+        found |= new
+
+
+def _forced(rule: Rule, values: Mapping[str, bool | None]) -> dict[str, bool]:
+    """What one rule says of its attributes that are not known."""
+    open_names = [name for name in rule.names if values[name] is None]
+    if not open_names or len(open_names) == len(rule.names):
+        return {}
+    first, *others = rule.names
+    if rule.kind == "exactly_one":
+        if any(values[name] for name in rule.names):
+            return dict.fromkeys(open_names, False)
+        return {open_names[0]: True} if len(open_names) == 1 else {}
+    wanted = rule.kind == "implies"
+    if values[first]:
+        return {name: wanted for name in others if values[name] is None}
+    broken = any(values[name] is not None and values[name] != wanted for name in others)
+    return {first: False} if values[first] is None and broken else {}
 
 
 def _log_odds(p: float) -> float:

@@ -43,15 +43,15 @@ class Library:
     def check(self, bundle: Bundle) -> None:
         """Raises BundleError if it was built with another version or for another GPU."""
         manifest, name, here = bundle.manifest, self._target.name, self.module.__version__
-        version = manifest["engine"]["version"]
+        version = manifest.engine.version
         if version != here:
             raise BundleError(
                 f"{bundle.directory} was built with {name} {version}, this is {here}; {self.rebuild(bundle)}"
             )
-        built_for, sm = manifest.get("device") or {}, self.device.sm
-        gpu, capabilities = built_for.get("gpu"), built_for.get("compute_capabilities", "any")
-        if gpu and gpu["sm"] != sm:
-            wanted = f"{gpu['name']} (SM {gpu['sm']})"
+        built_for, sm = manifest.device, self.device.sm
+        gpu, capabilities = (built_for.gpu, built_for.compute_capabilities) if built_for else (None, "any")
+        if gpu and gpu.sm != sm:
+            wanted = f"{gpu.name} (SM {gpu.sm})"
         elif capabilities != "any" and sm not in capabilities:
             wanted = "SM " + ", ".join(map(str, capabilities))
         elif capabilities == "any" and sm < _PORTABLE:

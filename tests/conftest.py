@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import copy
+import csv
 import hashlib
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from faceinsight import FaceInsight
 from faceinsight.build_engines import export
 from faceinsight.build_engines.build import build_bundle
+from faceinsight.commands.app import main
+from faceinsight.models.data.synthetic import generate
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -63,3 +69,64 @@ def astronaut() -> np.ndarray:
 @pytest.fixture(scope="session")
 def face(model, astronaut):
     return model.perceive(astronaut)
+
+
+@pytest.fixture(scope="session")
+def write_faces():
+    """A function that writes a data folder of rendered faces: images/, masks/, labels.csv."""
+
+    def write_faces(folder: Path, splits: dict[int, str]) -> None:
+        """splits: {seed of a face, which is its file's name: split}."""
+        for name in ("images", "masks"):
+            (folder / name).mkdir(parents=True)
+        samples = {seed: generate(seed) for seed in splits}
+        with (folder / "labels.csv").open("w", newline="") as file:
+            names = next(iter(samples.values())).labels
+            table = csv.DictWriter(file, ("file", "split", *names))
+            table.writeheader()
+            for seed, sample in samples.items():
+                Image.fromarray(sample.image).save(folder / "images" / f"{seed}.png")
+                Image.fromarray(sample.parse_map).save(folder / "masks" / f"{seed}.png")
+                cells = {name: int(v) if isinstance(v, bool) else v for name, v in sample.labels.items()}
+                table.writerow({"file": f"{seed}.png", "split": splits[seed]} | cells)
+
+    return write_faces
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a command line ended in."""
+
+    status: int
+    stdout: str
+    stderr: str
+
+
+@dataclass(frozen=True)
+class CommandLine:
+    """Runs command lines in this process."""
+
+    capture: pytest.CaptureFixture[str]
+
+    def run(self, *arguments: str) -> Done:
+        self.capture.readouterr()
+        status = main(list(arguments))
+        return Done(status, *self.capture.readouterr())
+
+    def succeeds(self, *arguments: str) -> str:
+        """Returns what is printed."""
+        done = self.run(*arguments)
+        assert done.status == 0, done.stderr
+        return done.stdout
+
+    def fails(self, message: str, *arguments: str, status: int = 2) -> None:
+        """message: part of the one line on standard error; nothing else is printed."""
+        done = self.run(*arguments)
+        assert done.status == status, done.stdout + done.stderr
+        assert done.stderr.startswith("faceinsight: ") and done.stderr.count("\n") == 1, done.stderr
+        assert message in done.stderr and done.stdout == ""
+
+
+@pytest.fixture
+def command(capsys) -> CommandLine:
+    return CommandLine(capsys)

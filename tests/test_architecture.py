@@ -67,7 +67,7 @@ def test_answering_loads_no_heavy_library():
 
 def test_help_is_instant_because_nothing_heavy_is_imported():
     script = (
-        "import sys; from faceinsight.cli import app; "
+        "import sys; from faceinsight.commands.app import app; "
         "heavy = {'torch', 'transformers', 'onnxruntime', 'cv2', 'onnx'} & set(sys.modules); "
         "print(heavy); sys.exit(bool(heavy))"
     )

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from faceinsight import FaceInsight
 from faceinsight.build_engines.build import build_bundle
-from faceinsight.cli import app
+from faceinsight.commands.app import app
 from faceinsight.models.checkpoint import model_directory
 from faceinsight.runtime.bundle import MANIFEST, NANO, STAGES, read_bundle, write_bundle
 from faceinsight.runtime.errors import BundleError, InputError

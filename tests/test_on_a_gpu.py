@@ -68,7 +68,7 @@ def test_a_batch_is_its_faces(there, images, monkeypatch):
 
 
 def test_a_frame_of_pytorch_stays_on_the_gpu(there, images):
-    if there.bundle.target == "cuda":
+    if there.bundle.target is CUDA:
         pytest.skip("ONNX Runtime crops on the host")
     box = there.detector(images[0])[0]
     wanted = there.perceive(images[0], box)
@@ -90,7 +90,7 @@ def test_perceiving_and_answering_at_once(there, images):
 
 
 def test_after_a_frame_that_does_not_fit_the_next_one_is_answered(there, images):
-    if there.bundle.target == "cuda" or torch.cuda.get_device_properties(0).is_integrated:
+    if there.bundle.target is CUDA or torch.cuda.get_device_properties(0).is_integrated:
         pytest.skip("ONNX Runtime crops on the host; an integrated GPU shares its memory")
     wanted, (free, _) = there.perceive(images[0]).labels, torch.cuda.mem_get_info()
     hog = torch.empty(max(0, free - (64 << 20)), dtype=torch.uint8, device="cuda")

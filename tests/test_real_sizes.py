@@ -10,6 +10,8 @@ import pytest
 pytest.importorskip("tensorrt_rtx", reason="needs TensorRT-RTX, which compiles without a GPU")
 
 from faceinsight.benchmarks import real_sizes
+from faceinsight.build_engines.tensorrt import Engines
+from faceinsight.commands.app import main
 from faceinsight.models.config import BackboneConfig
 
 
@@ -24,10 +26,11 @@ def small(monkeypatch):
         "language": layers(real_sizes.SIZES["Qwen2.5-0.5B"], num_hidden_layers=2, vocab_size=500),
     }
     monkeypatch.setattr(real_sizes, "SIZES", sizes)
+    monkeypatch.setattr(real_sizes, "compile_apart", real_sizes.compile_size)  # another process has the real sizes
 
 
 def test_every_precision_is_compiled_and_reported(small, capsys):
-    real_sizes.main(["--here", "--sm", "89", "--only", "vision", "language"])
+    assert main(["real-sizes", "--sm", "89", "--size", "vision", "--size", "language"]) == 0
     printed = capsys.readouterr().out
     found = json.loads(printed.splitlines()[-1])
     assert [(entry["size"], entry["precision"]) for entry in found["sizes"]] == [
@@ -41,21 +44,26 @@ def test_every_precision_is_compiled_and_reported(small, capsys):
     assert set(found["versions"]) == {"torch", "onnx", "tensorrt-rtx"} and "plan MB" in printed
 
 
-def test_one_size_that_fails_does_not_end_the_others(monkeypatch, capsys):
-    def run(command, **_):
-        failed = "fp16" in command
-        figures = {"export_s": 1.0, "build_s": 2.0, "export_peak_mb": 3.0, "peak_mb": 4.0, "plan_mb": 5.0, "layers": {}}
-        text = json.dumps({"sizes": [figures]})
-        return real_sizes.subprocess.CompletedProcess(command, int(failed), text, "warning\nout of memory\n")
+def test_the_command_shows_a_size_that_fails_beside_the_others(monkeypatch, capsys):
+    def measure(name, precision, engines):
+        if precision == "fp16":
+            return {"error": "out of memory"}
+        return {"export_s": 1.0, "build_s": 2.0, "export_peak_mb": 3.0, "peak_mb": 4.0, "plan_mb": 5.0, "layers": {}}
 
-    monkeypatch.setattr(real_sizes.subprocess, "run", run)
-    real_sizes.main(["--only", "Qwen2.5-0.5B"])
+    monkeypatch.setattr(real_sizes, "compile_apart", measure)
+    assert main(["real-sizes", "--size", "Qwen2.5-0.5B"]) == 0
     done, failed = json.loads(capsys.readouterr().out.splitlines()[-1])["sizes"]
     assert done["build_s"] == 2.0 and failed["error"] == "out of memory"
 
 
-def test_an_unknown_capability_is_one_line(capsys):
-    with pytest.raises(SystemExit):
-        real_sizes.main(["--sm", "12", "--only", "Qwen2.5-0.5B"])
-    message = capsys.readouterr().err
-    assert message.count("\n") == 1 and "12" in message
+def test_a_process_of_its_own_gives_its_error_back():
+    """Such as a size that nobody has heard of."""
+    found = real_sizes.compile_apart("GPT-7", "int8", Engines("tensorrt-rtx", cache=False))
+    assert "GPT-7" in found["error"] and "\n" not in found["error"]
+
+
+@pytest.mark.parametrize(("options", "message"), [(["--sm", "12"], "12"), (["--size", "GPT-7"], "use SegFormer-B0")])
+def test_a_wrong_option_is_one_line(options, message, capsys):
+    assert main(["real-sizes", "--precision", "int8", *options]) == 2
+    written = capsys.readouterr().err
+    assert written.count("\n") == 1 and message in written

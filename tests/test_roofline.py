@@ -15,6 +15,7 @@ from faceinsight.benchmarks.limits import Device, Shares, Work, of_bundle, of_gr
 from faceinsight.benchmarks.shapes import QWEN3_06, QWEN25_05, QWEN35_08, SIGLIP_B, Decoder, Encoder, counted
 from faceinsight.build_engines.language import language_graph
 from faceinsight.build_engines.work import work
+from faceinsight.commands.app import main
 from faceinsight.models.language_model import LanguageModel
 from faceinsight.models.vision import VisionEncoder
 from faceinsight.runtime.bundle import NANO, read_bundle
@@ -87,7 +88,7 @@ def test_every_point_is_of_a_known_device_and_has_a_source():
 
 
 def test_the_report(capsys):
-    roofline.main(["--shapes", "nano", "edge-int4"])
+    assert main(["roofline", "--shape", "nano", "--shape", "edge-int4"]) == 0
     printed = capsys.readouterr().out
     found = json.loads(printed.splitlines()[-1])
     for words in ("Qwen3-VL-2B ViT", "This CPU", "Predicted: edge-int4", "limit ms", "within 25 %"):

@@ -25,7 +25,7 @@ from faceinsight.build_engines.quantize import quantize_w8a8
 from faceinsight.build_engines.tensorrt import CompileOptions, compile_engine, compile_stage
 from faceinsight.build_engines.verify import UnoptimisedEngine
 from faceinsight.calibration.scales import read_scales
-from faceinsight.cli import app
+from faceinsight.commands.app import app
 from faceinsight.models.checkpoint import model_directory
 from faceinsight.models.data.augment import crop_pair, nominal_matrix
 from faceinsight.models.data.synthetic import generate

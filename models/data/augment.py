@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from faceinsight.runtime.image import warp
-from faceinsight.runtime.labels import PARSE_CLASSES
+from faceinsight.runtime.parse_map import PARSE_CLASSES
 
 NOMINAL_SIDE = 164.0
 """Side in pixels of the nominal crop, centred in a 224 px training image (1.9 oval heights of 86 px)."""

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +11,14 @@ import numpy as np
 from faceinsight.runtime.detect import CascadeDetector
 from faceinsight.runtime.errors import InputError
 from faceinsight.runtime.image import crop_matrix, warp
-from faceinsight.runtime.labels import IGNORE, LABELS, NAMES, more_labels
+from faceinsight.runtime.parse_map import IGNORE
+from faceinsight.runtime.vocabulary import Vocabulary
 
 from .augment import NOMINAL_SIDE
-from .canonical import CELEBA_SETS, with_smile
-from .portraits import SPLITS, Portraits, read_portraits, read_rows, row_labels, targets
+from .portraits import SPLITS, Portraits, read_portraits, read_rows
 from .readers import Record, Records, find_reader
 from .readers.records import hashed_split
+from .targets import targets
 
 SIDE = 224
 """Of the training images that faces of other sets are cut to, in pixels."""
@@ -29,20 +28,17 @@ class RecordFaces:
     """Faces of one of the sets that models/data/readers reads, with the interface of `Portraits`; an image is read when
     it is looked at.
 
-    targets: [n, L] float32, 1, 0 or NaN where the set does not tell.
+    targets: see models/data/targets.py.
     """
 
-    def __init__(self, records: Records, names: Sequence[str] = NAMES):
-        """names: the attributes whose targets are wanted."""
+    def __init__(self, records: Records, vocabulary: Vocabulary):
+        """vocabulary: of the labels whose targets are wanted. Raises InputError when the set knows none of them."""
         self.records = records.records
         self.masked = any(record.parts for record in self.records)
-        self.targets = targets([with_smile(record.labels) for record in self.records], names)
-        if records.source in CELEBA_SETS:
-            gray, white = names.index("Gray_Hair"), names.index("White_Hair")
-            self.targets[self.targets[:, gray] == 1, white] = np.nan
+        self.targets = targets([record.labels for record in self.records], vocabulary)
         if np.isnan(self.targets).all():
-            known = (*LABELS, *more_labels(names))
-            raise InputError(f"{records.source} has none of the labels that the model knows: {', '.join(known)}")
+            known = ", ".join(vocabulary.names)
+            raise InputError(f"{records.source} has none of the labels that the model knows: {known}")
         self.skipped = {reason: f"{count}, first {records.skipped.names[reason][0]}"
                         for reason, count in records.skipped.counts.items()}  # fmt: skip
         self._unreadable: set[int] = set()
@@ -63,12 +59,6 @@ class RecordFaces:
                 self._unreadable.add(at)
                 print(f"skipped {self.records[at].name}: {error}", file=sys.stderr)
         raise InputError("none of the images of this set can be read; look at the first lines above")
-
-
-def _evaluated(source: str, labels: dict) -> dict:
-    """Where gray covers white hair, the colour is one of the two."""
-    gray = source in CELEBA_SETS and labels.get("Hair_Color") == "gray"
-    return labels | {"Hair_Color": None, "Gray_Hair": True} if gray else labels
 
 
 def training_image(record: Record) -> tuple[np.ndarray, np.ndarray]:
@@ -92,25 +82,22 @@ def _detector() -> CascadeDetector:
     return CascadeDetector()
 
 
-def read_faces(directory: str | Path, split: str, names: Sequence[str] = NAMES) -> Portraits | RecordFaces:
+def read_faces(directory: str | Path, split: str, vocabulary: Vocabulary) -> Portraits | RecordFaces:
     """One split ("train", "val", "test") of a folder in our own form (labels.csv), or of any set of
     models/data/readers. In a set without a val split every tenth training face, by its name, is val.
 
-    names: the attributes whose targets are wanted.
-
-    Raises InputError for a folder that is none of them, or damaged.
+    vocabulary: of the labels whose targets are wanted. Raises InputError for a folder that is none of them, or damaged.
     """
     if (Path(directory) / "labels.csv").is_file():
-        return read_portraits(directory, split, names)
-    return RecordFaces(_read_records(Path(directory), split), names)
+        return read_portraits(directory, split, vocabulary)
+    return RecordFaces(_read_records(Path(directory), split), vocabulary)
 
 
-def read_labelled(directory: str | Path, split: str, limit: int | None = None) -> list[Record]:
+def read_labelled(directory: str | Path, split: str, vocabulary: Vocabulary, limit: int | None = None) -> list[Record]:
     """The faces of one split as `read_faces` knows them, with all their labels; no image is read.
 
-    limit: the most; of a public set they are spread evenly over it.
-
-    Raises InputError as `read_faces` does.
+    vocabulary: of the labels that are wanted of a folder in our own form. limit: the most; of a public set they are
+    spread evenly over it. Raises InputError as `read_faces` does.
     """
     directory = Path(directory)
     if not (directory / "labels.csv").is_file():
@@ -119,12 +106,9 @@ def read_labelled(directory: str | Path, split: str, limit: int | None = None) -
             print(f"left out: {found.skipped}", file=sys.stderr)
         count = min(len(found), limit or len(found))
         chosen = [found.records[position * len(found) // count] for position in range(count)]
-        return [
-            dataclasses.replace(record, labels=_evaluated(found.source, with_smile(record.labels))) for record in chosen
-        ]
+        return chosen
     records = []
-    for row in read_rows(directory, split, limit):
-        known = {label: value for label, value in with_smile(row_labels(row)).items() if value is not None}
+    for row, known in read_rows(directory, split, vocabulary, limit):
         mask = (directory / "masks" / row["file"]).with_suffix(".png")
         records.append(Record(row["file"], directory / "images" / row["file"], known, mask=mask))
     return records

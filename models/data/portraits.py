@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,10 +11,11 @@ import numpy as np
 
 from faceinsight.runtime.errors import InputError
 from faceinsight.runtime.image import load_image
-from faceinsight.runtime.labels import FLAGS, GROUPS, IGNORE, NAMES, PARSE_CLASSES, assignment_from_labels, more_labels
+from faceinsight.runtime.parse_map import IGNORE, PARSE_CLASSES
+from faceinsight.runtime.vocabulary import Vocabulary
 
-from .canonical import LABELS as CANONICAL
-from .canonical import with_smile
+from .cells import read_cells
+from .targets import targets
 
 SPLITS = ("train", "val", "test")
 
@@ -25,9 +25,7 @@ class Portraits:
     """Labelled faces in memory.
 
     images: [n] of HxWx3 uint8 RGB, the face centred as `runtime.image` crops it. masks: [n] of HxW uint8 parse maps,
-    255 where not known. targets: [n, L] float32, 1, 0 or NaN where the label is not known, in the order of the
-    names that it was read with. skipped: file -> why it was
-    left out.
+    255 where not known. targets: see models/data/targets.py. skipped: file -> why it was left out.
     """
 
     images: list[np.ndarray]
@@ -45,20 +43,19 @@ class Portraits:
         return any((mask != IGNORE).any() for mask in self.masks[:100])
 
     def face(self, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Image (HxWx3 uint8 RGB), parse map (HxW uint8) and targets ([L] float32) of one face."""
+        """Image (HxWx3 uint8 RGB), parse map (HxW uint8) and its row of the targets."""
         return self.images[index], self.masks[index], self.targets[index]
 
 
-def read_portraits(directory: str | Path, split: str, names: Sequence[str] = NAMES) -> Portraits:
+def read_portraits(directory: str | Path, split: str, vocabulary: Vocabulary) -> Portraits:
     """Reads one split ("train" or "val"). Unreadable images and masks that do not fit are skipped and reported.
 
-    names: the attributes whose targets are wanted.
-
-    Raises InputError when labels.csv is missing or damaged, or nothing of the split is left.
+    vocabulary: of the labels whose targets are wanted. Raises InputError when labels.csv is missing or
+    damaged, or nothing of the split is left.
     """
     directory = Path(directory)
     images, masks, labels, files, skipped = [], [], [], [], {}
-    for row in read_rows(directory, split):
+    for row, known in read_rows(directory, split, vocabulary):
         try:
             image = load_image(directory / "images" / row["file"])
             mask = read_mask(directory / "masks" / Path(row["file"]).with_suffix(".png"), image.shape[:2])
@@ -67,17 +64,20 @@ def read_portraits(directory: str | Path, split: str, names: Sequence[str] = NAM
             continue
         images.append(image)
         masks.append(mask)
-        labels.append(with_smile(row_labels(row)))
+        labels.append(known)
         files.append(row["file"])
     if not images:
         raise InputError(f"{directory} has no readable image in split {split!r}; skipped: {len(skipped)}")
-    return Portraits(images, masks, targets(labels, names), files, skipped)
+    return Portraits(images, masks, targets(labels, vocabulary), files, skipped)
 
 
-def read_rows(directory: str | Path, split: str, limit: int | None = None) -> list[dict[str, str]]:
-    """The rows of one split of labels.csv, every cell checked; columns may be missing (not known), not wrong.
+def read_rows(
+    directory: str | Path, split: str, vocabulary: Vocabulary, limit: int | None = None
+) -> list[tuple[dict[str, str], dict]]:
+    """The rows of one split of labels.csv, each with what it tells of the vocabulary's labels (see `read_cells`).
 
-    Raises InputError naming the row, the cell and what it may hold.
+    A column may be missing: then the label is not known. Raises InputError naming the row, the cell and what it may
+    hold.
     """
     table = Path(directory) / "labels.csv"
     if not table.is_file():
@@ -99,14 +99,13 @@ def read_rows(directory: str | Path, split: str, limit: int | None = None) -> li
             raise InputError(f"{table}, line {number}: split is {row['split']!r}; use {', '.join(SPLITS)}")
     if not rows:
         raise InputError(f"{table} has no row in split {split!r}")
+    found = []
     for row in rows:
-        for label in (*GROUPS, *FLAGS):
-            allowed = ("", *(CANONICAL[label] or ("0", "1")))
-            if (row.get(label) or "") not in allowed:
-                raise InputError(
-                    f"{table}, row of {row['file']}: {label} is {row[label]!r}; use {', '.join(allowed[1:])} or nothing"
-                )
-    return rows
+        try:
+            found.append((row, read_cells(row, vocabulary)))
+        except InputError as error:
+            raise InputError(f"{table}, row of {row['file']}: {error}") from error
+    return found
 
 
 def read_mask(path: Path, shape: tuple[int, int]) -> np.ndarray:
@@ -120,24 +119,3 @@ def read_mask(path: Path, shape: tuple[int, int]) -> np.ndarray:
     if ((mask >= len(PARSE_CLASSES)) & (mask != IGNORE)).any():
         raise InputError(f"{path} holds class {mask[mask != IGNORE].max()}; known are 0..{len(PARSE_CLASSES) - 1}, 255")
     return mask
-
-
-def row_labels(row: dict[str, str]) -> dict[str, str | bool | None]:
-    """One row of labels.csv as labels; a blank cell is None."""
-    labels: dict[str, str | bool | None] = {label: row.get(label) or None for label in GROUPS}
-    return labels | {flag: row[flag] == "1" if row.get(flag) else None for flag in FLAGS}
-
-
-def targets(labels: list[dict], names: Sequence[str] = NAMES) -> np.ndarray:
-    """[n, L] float32 targets of the attributes `names`; NaN where a label is None or absent.
-
-    Raises InputError for a Race that is wanted and coarser than the model's values.
-    """
-    for label, value in ((label, item.get(label)) for item in labels for label in more_labels(names)):
-        if value is not None and value not in GROUPS[label]:
-            raise InputError(
-                f"{label} {value!r} is coarser than a model's values, which are {', '.join(GROUPS[label])}: use a set "
-                "that tells them apart, such as FairFace"
-            )
-    rows = [assignment_from_labels(item) for item in labels]
-    return np.array([[np.nan if row[name] is None else row[name] for name in names] for row in rows], np.float32)

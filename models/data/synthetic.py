@@ -9,13 +9,14 @@ Shading and texture multiply the image afterwards, so they never touch the map.
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
-from faceinsight.runtime.labels import GROUPS, LABELS, MORE, PARSE_CLASSES
+from faceinsight.runtime.parse_map import PARSE_CLASSES
+
+from .sampling import AGES, drawn_labels
 
 SIZE = 224
 OVAL = 86.0
@@ -23,7 +24,6 @@ OVAL = 86.0
 
 CLASS = {name: index for index, name in enumerate(PARSE_CLASSES)}
 
-AGES = tuple(GROUPS["Age"])
 HAIR = {
     "black": (30, 26, 26), "brown": (78, 54, 38), "blond": (212, 174, 108),
     "red": (148, 70, 38), "gray": (138, 136, 134), "white": (226, 223, 218),
@@ -38,70 +38,11 @@ _PLAIN, _SKIN, _HAIR, _CLOTH = range(4)  # materials: which texture a pixel gets
 
 @dataclass(frozen=True)
 class Sample:
-    """image: 224x224x3 uint8 RGB; parse_map: 224x224 uint8 in 0..18; labels: every name of LABELS -> value."""
+    """image: 224x224x3 uint8 RGB; parse_map: 224x224 uint8 in 0..18; labels: see `drawn_labels`."""
 
     image: np.ndarray
     parse_map: np.ndarray
     labels: dict
-
-
-# Labels
-
-ODDS = {
-    "Age": (0.27, 0.25, 0.24, 0.24),
-    "Hair_Color": (
-        (0.32, 0.30, 0.18, 0.15, 0.03, 0.02), (0.27, 0.30, 0.15, 0.13, 0.11, 0.04),
-        (0.14, 0.18, 0.12, 0.11, 0.30, 0.15), (0.06, 0.08, 0.08, 0.06, 0.35, 0.37),
-    ),
-    "Eyeglasses": (0.23, 0.28, 0.34, 0.40),
-    "Smiling": {"male": 0.45, "female": 0.60},
-    "Teeth_Visible": {False: 0.06, True: 0.62},
-    "Beard": {"male": 0.32, "female": 0.0},
-    "Mustache": {"shaven": 0.24, "bearded": 0.75},
-    "Wearing_Hat": {"male": 0.17, "female": 0.14},
-    "Bald": (0.12, 0.24, 0.34, 0.42),
-    "Receding_Hairline": {"male": (0.20, 0.32, 0.40, 0.42), "female": (0.02, 0.03, 0.05, 0.07)},
-    "Long_Hair": {"male": 0.12, "female": 0.66},
-    "Wearing_Necktie": {"male": 0.72, "female": 0.10},
-}  # fmt: skip
-"""P(label | what it depends on). Tuples run over AGES, inner ones over HAIR. Beard and Mustache are men's, Mustache
-depends on Beard, Teeth_Visible on Smiling. Bald is men's and without a hat; Receding_Hairline without either."""
-
-
-def sample_labels(rng: np.random.Generator, also: Sequence[str] = ()) -> dict:
-    """Random labels {name: value}, every name of LABELS, that satisfy every rule of runtime/rules.py.
-
-    also: labels of `runtime.labels.MORE` to make up besides; no renderer draws them.
-    """
-
-    def chance(p: float) -> bool:
-        return bool(rng.random() < p)
-
-    gender = "male" if chance(0.5) else "female"
-    age = int(rng.choice(len(AGES), p=ODDS["Age"]))
-    man, known = gender == "male", {"Gender": gender, "Age": AGES[age]}
-    known["Hair_Color"] = str(rng.choice(list(HAIR), p=ODDS["Hair_Color"][age]))
-    known["Eyeglasses"] = chance(ODDS["Eyeglasses"][age])
-    for name in ("Smiling", "Beard", "Wearing_Hat", "Long_Hair", "Wearing_Necktie"):
-        known[name] = chance(ODDS[name][gender])
-    known["Teeth_Visible"] = chance(ODDS["Teeth_Visible"][known["Smiling"]])
-    known["Mustache"] = man and chance(ODDS["Mustache"]["bearded" if known["Beard"] else "shaven"])
-    bare = not known["Wearing_Hat"]
-    known["Bald"] = man and bare and chance(ODDS["Bald"][age])
-    known["Receding_Hairline"] = bare and not known["Bald"] and chance(ODDS["Receding_Hairline"][gender][age])
-    known["Long_Hair"] = known["Long_Hair"] and not known["Bald"]
-    labels = {name: known[name] for name in LABELS}
-    for label in (label for label in MORE if label in also):
-        values = [value for value in GROUPS[label] if label != "Expression" or value in _MOODS[known["Smiling"]]]
-        labels[label] = str(rng.choice(values))
-    return labels
-
-
-_MOODS = {
-    True: ("happy", "surprise", "contempt"),
-    False: ("neutral", "sad", "surprise", "fear", "disgust", "anger", "contempt"),
-}  # fmt: skip
-"""Smiling -> the expressions that the rules allow beside it."""
 
 
 # Geometry
@@ -635,4 +576,4 @@ def render(labels: dict, rng: np.random.Generator) -> Sample:
 def generate(seed: int) -> Sample:
     """The sample of one seed: random labels, drawn. The same seed gives the same bytes."""
     rng = np.random.default_rng(seed)
-    return render(sample_labels(rng), rng)
+    return render(drawn_labels(rng), rng)

@@ -19,13 +19,15 @@ from faceinsight.models.data.augment import (
     wear_glasses,
 )
 from faceinsight.models.data.dataset import RecordFaces
-from faceinsight.models.data.portraits import Portraits, targets
-from faceinsight.runtime.labels import NAMES
+from faceinsight.models.data.portraits import Portraits
+from faceinsight.models.data.targets import targets
+from faceinsight.runtime.vocabulary import Vocabulary
 
 Faces = Portraits | RecordFaces
 MOST_VALIDATED = 2000
 
-_EYEGLASSES = NAMES.index("Eyeglasses")
+EYEGLASSES = "Eyeglasses"
+"""The attribute of faces that are given a drawn pair."""
 
 
 @dataclass(frozen=True)
@@ -33,8 +35,9 @@ class FaceBatches:
     """real: labelled faces, or None for synthetic faces only. synthetic: share of rendered faces, 0..1.
 
     size: side of the crops in pixels. parser_size: also crop for the parser, at this side. glasses: share of the real
-    faces without eyeglasses that get a drawn pair. jitter: how far the crops are off, see `random_matrix`. names:
-    attributes of the targets, those that `real` was read with. Real faces are visited in shuffled epochs.
+    faces without eyeglasses that get a drawn pair. jitter: how far the crops are off, see `random_matrix`.
+    vocabulary: of the targets, that `real` was read with; None where no targets are wanted. Real faces are visited in
+    shuffled epochs.
     """
 
     real: Faces | None
@@ -46,11 +49,11 @@ class FaceBatches:
     parser_size: int | None = None
     glasses: float = 0.0
     jitter: float = 1.0
-    names: tuple[str, ...] = NAMES
+    vocabulary: Vocabulary | None = None
 
     def __call__(self, step: int) -> dict[str, Tensor]:
-        """pixels [B, S, S, 3] uint8, parse_map [B, S, S] uint8 (255 unknown), targets [B, L] float32 (NaN unknown) and
-        placement [B, 3] float32, where the nominal crop lies in this one.
+        """pixels [B, S, S, 3] uint8, parse_map [B, S, S] uint8 (255 unknown), targets [B, A + 2 K] float32 (NaN
+        unknown), placement [B, 3] float32, where the nominal crop lies in this one.
 
         With `parser_size` P also parser_pixels [B, P, P, 3] uint8: the same faces, in the same places.
         """
@@ -88,11 +91,17 @@ class FaceBatches:
             index = _shuffled(self.seed, epoch, total)[place]
             image, mask, target = self.real.face(int(index))
             rng = np.random.default_rng((self.seed, 5, position))
-            if target[_EYEGLASSES] == 0 and rng.random() < self.glasses and (worn := wear_glasses(image, mask, rng)):
+            bare = self._glasses_column is not None and target[self._glasses_column] == 0
+            if bare and rng.random() < self.glasses and (worn := wear_glasses(image, mask, rng)):
                 image, mask = worn
                 target = target.copy()
-                target[_EYEGLASSES] = 1
+                target[self._glasses_column] = 1
             yield image, mask, target
+
+    @functools.cached_property
+    def _glasses_column(self) -> int | None:
+        names = self.vocabulary.attribute_names if self.vocabulary else ()
+        return names.index(EYEGLASSES) if EYEGLASSES in names else None
 
     def _synthetic(self, step: int, count: int):
         if count == 0:
@@ -101,7 +110,8 @@ class FaceBatches:
 
         for k in range(count):
             sample = generate(int(np.random.default_rng((self.seed, 1, step, k)).integers(2**31)))
-            yield sample.image, sample.parse_map, targets([sample.labels], self.names)[0]
+            wanted = targets([sample.labels], self.vocabulary)[0] if self.vocabulary else np.empty(0, np.float32)
+            yield sample.image, sample.parse_map, wanted
 
 
 @functools.lru_cache(maxsize=4)
@@ -111,7 +121,7 @@ def _shuffled(seed: int, epoch: int, total: int) -> np.ndarray:
 
 def nominal_faces(faces: Faces, *sizes: int) -> list[Tensor]:
     """For validation: unaugmented crops [n, S, S, 3] uint8 for every size, parse maps [n, S, S] uint8 of the last size
-    and targets [n, L] float32 (NaN unknown), of at most MOST_VALIDATED faces, spread evenly."""
+    and targets [n, A + 2 K] float32 (NaN unknown), of at most MOST_VALIDATED faces, spread evenly."""
     count = min(len(faces), MOST_VALIDATED)
     rows = []
     for position in range(count):

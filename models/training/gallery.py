@@ -20,7 +20,8 @@ _BATCH = 50
 
 @dataclass(frozen=True)
 class Gallery:
-    """features: F_v [n, N, C] float16. parse_maps: [n, P, P] uint8. targets: [n, L] float32, NaN where unknown."""
+    """features: F_v [n, N, C] float16. parse_maps: [n, P, P] uint8. targets: [n, A + 2 K] float32, NaN where
+    unknown, see models/data/targets.py."""
 
     features: Tensor
     parse_maps: Tensor
@@ -59,8 +60,8 @@ def encode_faces(
     model.eval()
     config = model.config
     size, parser_size = config.vision.size, config.parser.size
-    names = config.attributes.names
-    batches = FaceBatches(train, _BATCH, size, synthetic, seed, occlude, parser_size, glasses, jitter, names)
+    shape = size, synthetic, seed, occlude, parser_size, glasses, jitter
+    batches = FaceBatches(train, _BATCH, *shape, config.vocabulary)
     parts = []
     steps = -(-count // _BATCH)
     with ProgressBar("encode faces", steps) as advance:

@@ -7,7 +7,7 @@ positions that restart after the prefix. That is exactly what the runtime does w
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,12 +18,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from faceinsight.models.data.questions import exchange
-from faceinsight.models.data.synthetic import sample_labels
+from faceinsight.models.data.sampling import sample_labels
+from faceinsight.models.data.targets import split_targets
 from faceinsight.models.faceinsight import FaceInsightModel
 from faceinsight.runtime.errors import InputError
-from faceinsight.runtime.labels import NAMES, labels_from_assignment
 from faceinsight.runtime.prompt import Prompter
-from faceinsight.runtime.rules import consistent_assignment, rules_for
+from faceinsight.runtime.vocabulary import Vocabulary
 
 from .gallery import Gallery
 from .trainer import Schedule, device, fit
@@ -69,30 +69,41 @@ class Subjects:
 def subjects(model: FaceInsightModel, gallery: Gallery) -> Subjects:
     """Labels that are not known are filled in by the attribute head."""
     model.eval()
-    names = model.config.attributes.names
+    vocabulary = model.config.vocabulary
     parts, labels = [], []
     for features, parse_maps, targets in zip(
         *(side.split(50) for side in (gallery.features, gallery.parse_maps, gallery.targets)), strict=True
     ):
         part = model.fusion.segmentation(parse_maps.to(device()))
         predicted = model.fusion.head(features.to(device()).float(), part).sigmoid().cpu()
-        labels += [complete_labels(row, names) for row in torch.where(targets.isnan(), predicted, targets).tolist()]
+        rows = zip(predicted.numpy(), targets.numpy(), strict=True)
+        labels += [complete_labels(*row, vocabulary) for row in rows]
         parts.append(part.half().cpu())
     return Subjects(gallery.features, torch.cat(parts), labels)
 
 
-def complete_labels(probabilities: list[float], names: Sequence[str] = NAMES) -> dict[str, str | bool]:
-    """The most probable labels that obey every rule. probabilities: [L] of the attributes `names`."""
-    known = dict(zip(names, probabilities, strict=True))
-    return labels_from_assignment(consistent_assignment(known, rules_for(names)))
+def complete_labels(predicted: np.ndarray, known: np.ndarray, vocabulary: Vocabulary) -> dict[str, str | bool | float]:
+    """The most probable labels that obey every rule; what is known takes the place of what is predicted.
+
+    predicted: [L] outputs of the attribute head in [0, 1]. known: [A + 2 K], see models/data/targets.py.
+    """
+    wanted, bounds = split_targets(known[None], vocabulary)
+    attributes, numbers = vocabulary.outputs(predicted)
+    held = zip(vocabulary.attribute_names, wanted[0].tolist(), strict=True)
+    attributes |= {name: value for name, value in held if not np.isnan(value)}
+    for label, (low, high) in zip(vocabulary.numbers, bounds[0].tolist(), strict=True):
+        if not np.isnan(low):
+            exact = high - low <= label.step
+            numbers[label.name] = (low + high) / 2 if exact else min(max(numbers[label.name], low), high - label.step)
+    return vocabulary.decide(attributes, numbers)
 
 
 @dataclass(frozen=True)
 class ExchangeBatches:
     """A pure function of the step: packed sequences with their mask, positions and targets.
 
-    subjects: gives the faces spoken of; None for text alone, with invented facts. also: labels that are spoken of
-    besides those of every model.
+    subjects: gives the faces spoken of; None for text alone, with invented facts. prompter: of the model, whose
+    vocabulary is spoken of.
     """
 
     subjects: Callable[[], Subjects] | None
@@ -100,20 +111,23 @@ class ExchangeBatches:
     batch: int
     settings: Text
     seed: int = 0
-    also: tuple[str, ...] = ()
 
     def __call__(self, step: int) -> dict[str, Tensor]:
         rng = random.Random(f"{self.seed}/{step}")
         draw = np.random.default_rng((self.seed, 3, step))
         if self.subjects is None:
-            return pack([self._sequence(sample_labels(draw, self.also), 0, rng) for _ in range(self.batch)])
+            return pack(
+                [self._sequence(sample_labels(draw, self.prompter.vocabulary), 0, rng) for _ in range(self.batch)]
+            )
         people = self.subjects()
         chosen = [rng.randrange(len(people.labels)) for _ in range(self.batch)]
         count = people.features.shape[1] + people.parts.shape[1]
         sequences = []
         for index in chosen:
             kind = rng.random()
-            labels = sample_labels(draw, self.also) if kind < self.settings.invented else people.labels[index]
+            labels = (
+                sample_labels(draw, self.prompter.vocabulary) if kind < self.settings.invented else people.labels[index]
+            )
             sequences.append(self._sequence(labels, count, rng, blind=kind > 1 - self.settings.blind))
         return pack(sequences) | {"features": people.features[chosen], "parts": people.parts[chosen]}
 
@@ -126,7 +140,7 @@ class ExchangeBatches:
             )
         pairs, length = [], len(prefix)
         while True:
-            item = exchange(labels, rng)
+            item = exchange(labels, rng, self.prompter.vocabulary)
             question = self.prompter.question(item.question, 200)
             answer = self.prompter.answer(item.reading, item.answer)
             length += len(question) + len(answer) - 1
@@ -243,9 +257,8 @@ def _with_adapters(model: FaceInsightModel, rank: int):
 
 def _train(stage: str, model, prompter, people, held_out, settings, schedule, out) -> None:
     speaker = Speaker(model)
-    also = model.config.attributes.also
-    batches = ExchangeBatches(people, prompter, schedule.batch, settings, schedule.seed, also)
-    checked = ExchangeBatches(held_out, prompter, 48, settings, schedule.seed + 1000, also)
+    batches = ExchangeBatches(people, prompter, schedule.batch, settings, schedule.seed)
+    checked = ExchangeBatches(held_out, prompter, 48, settings, schedule.seed + 1000)
 
     def loss(batch):
         logits, targets = speaker(batch)

@@ -11,18 +11,19 @@ import sys
 import tomllib
 from pathlib import Path
 
-import numpy as np
 import torch
 from accelerate import PartialState
 
 from faceinsight.models.config import FaceInsightConfig
 from faceinsight.models.data.dataset import read_faces
+from faceinsight.models.data.sampling import draws
+from faceinsight.models.data.targets import known_labels
 from faceinsight.models.data.tokenizer import backbone_tokenizer, train_tokenizer, unknown_tokens
 from faceinsight.models.faceinsight import FaceInsightModel
 from faceinsight.runtime.errors import InputError, reason
 from faceinsight.runtime.files import replacing_file
-from faceinsight.runtime.labels import MORE, more_labels
 from faceinsight.runtime.prompt import Prompter
+from faceinsight.runtime.vocabulary import Vocabulary
 
 from . import stages
 from .faces import Faces
@@ -175,11 +176,10 @@ def train(
     out = Path(out)
     about = _about(recipe, config, data)
     _same_run(about, out)
-    if str(data) == "synthetic" and config.attributes.also:
-        raise InputError(
-            f"rendered faces have no {' and no '.join(config.attributes.also)}; give --data a set that has"
-        )
-    train_set, val_set = (None, None) if str(data) == "synthetic" else _read(data, config.attributes.names)
+    undrawn = [label.name for label in config.vocabulary if not draws(label)]
+    if str(data) == "synthetic" and undrawn:
+        raise InputError(f"rendered faces have no {' and no '.join(undrawn)}; give --data a set that has")
+    train_set, val_set = (None, None) if str(data) == "synthetic" else _read(data, config.vocabulary)
     with workers.main_process_first():
         try:
             out.mkdir(parents=True, exist_ok=True)
@@ -193,10 +193,11 @@ def train(
     with workers.main_process_first():
         _takes_tokens(recipe, config)
         model.take_tokenizer(_tokenizer(out, config, model.language.vocab_size))
-    prompter = Prompter(model.tokenizer_json, config.prompt, model.language.vocab_size)
+    prompter = Prompter(model.tokenizer_json, config.prompt, model.language.vocab_size, config.vocabulary)
     for name, stage in recipe.stages.items():
         torch.manual_seed(recipe.seed)  # what a stage adds starts alike after a resume, too
         _STAGES[name](model, stage, prompter, train_set, val_set, out)
+    model.take_spreads()
     if workers.is_main_process:
         model.save_pretrained(out / "model")
     return out / "model"
@@ -214,7 +215,7 @@ def _keep_freed_memory() -> None:
 
 def _about(recipe: Recipe, config: FaceInsightConfig, data: str | Path) -> dict:
     """What is trained, as JSON has it."""
-    about = {"recipe": dataclasses.asdict(recipe), "config": dataclasses.asdict(config), "data": _place(data)}
+    about = {"recipe": dataclasses.asdict(recipe), "config": json.loads(config.to_json()), "data": _place(data)}
     return json.loads(json.dumps(about))
 
 
@@ -232,12 +233,15 @@ def _same_run(about: dict, out: Path) -> None:
         raise InputError(f"{out} was begun with another {' and '.join(changed)}; give --out another folder")
 
 
-def _read(data: str | Path, names: tuple[str, ...]) -> tuple[Faces, Faces]:
-    splits = read_faces(data, "train", names), read_faces(data, "val", names)
-    for label in more_labels(names):
-        columns = [names.index(attribute.name) for attribute in MORE[label]]
-        if np.isnan(splits[0].targets[:, columns]).all():
-            raise InputError(f"no face of {data} has the label {label}; leave it out, or give data that has it")
+def _read(data: str | Path, vocabulary: Vocabulary) -> tuple[Faces, Faces]:
+    splits = read_faces(data, "train", vocabulary), read_faces(data, "val", vocabulary)
+    known = known_labels(splits[0].targets, vocabulary)
+    # what nano tells can be learnt from rendered faces; of other labels only data can tell
+    untaught = [label.name for label in vocabulary if not known[label.name] and not draws(label)]
+    if untaught:
+        raise InputError(
+            f"no face of {data} has the label {', '.join(untaught)}; leave it out, or give data with such a column"
+        )
     for faces in splits:
         for what, why in faces.skipped.items():
             print(f"skipped {what}: {why}", file=sys.stderr)
@@ -263,7 +267,7 @@ def _tokenizer(out: Path, config: FaceInsightConfig, vocab_size: int) -> str:
         if backbone:
             content = backbone_tokenizer(backbone, config.prompt)
         else:
-            content = train_tokenizer(config.prompt, vocab_size, config.attributes.also)
+            content = train_tokenizer(config.prompt, vocab_size, config.vocabulary)
         with replacing_file(path) as beside:
             beside.write_text(content, encoding="utf-8")
     return path.read_text(encoding="utf-8")

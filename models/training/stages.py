@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,93 +11,23 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from faceinsight.models.attributes import AttributeHead
-from faceinsight.models.data.augment import is_toned, shows_both_eyes
-from faceinsight.models.data.portraits import targets
-from faceinsight.models.data.synthetic import sample_labels
+from faceinsight.models.data.augment import shows_both_eyes
+from faceinsight.models.data.sampling import drawn_labels
+from faceinsight.models.data.targets import split_targets, targets
 from faceinsight.models.faceinsight import FaceInsightModel
-from faceinsight.models.logic import logic_loss
+from faceinsight.models.metrics import IntersectionOverUnion
 from faceinsight.models.parser import FaceParser
 from faceinsight.models.refiner import BoxRefiner
 from faceinsight.models.segmentation import SegmentationEncoder
 from faceinsight.models.vision import VisionEncoder
-from faceinsight.runtime.labels import EXCLUSIVE, GROUPS, IGNORE, NAMES, PARSE_CLASSES, all_attributes
+from faceinsight.runtime.parse_map import IGNORE, PARSE_CLASSES
+from faceinsight.runtime.vocabulary import Vocabulary
 
-from .faces import MOST_VALIDATED, FaceBatches, Faces, nominal_faces
-from .gallery import encode_faces, encode_nominal
+from .faces import EYEGLASSES, MOST_VALIDATED, FaceBatches, Faces, nominal_faces
+from .gallery import Gallery, encode_faces, encode_nominal
+from .losses import HeadLoss, calibrate_numbers, decision_odds, label_weights
+from .metrics import head_scores, mean
 from .trainer import Schedule, device, fit
-
-
-def label_weights(targets: np.ndarray, cap: float = 8.0) -> tuple[Tensor, Tensor]:
-    """Weights that give the two values of each label the same say, at most `cap`. targets: [n, L], NaN unknown.
-
-    Returns (weight where 1, weight where 0), each [L]; 1 for a label that is never known. With them the head's
-    probabilities are those under equal priors, which is what balanced accuracy rewards, but for labels so rare that
-    the cap holds.
-    """
-    known = ~np.isnan(targets)
-    positive = np.where(known, targets, 0).sum(0) / known.sum(0).clip(1)
-    positive = np.where(known.any(0), positive, 0.5).clip(1e-3, 1 - 1e-3)
-    return tuple(
-        torch.from_numpy(np.minimum(0.5 / share, cap).astype(np.float32)) for share in (positive, 1 - positive)
-    )
-
-
-def natural_odds(weights: tuple[Tensor, Tensor], names: Sequence[str] = NAMES) -> Tensor:
-    """What to add to logits trained with `label_weights`, [L]: of a group only one value holds, so the likeliest is
-    wanted, and the weights that favour rare values are undone there; 0 for other attributes."""
-    return (weights[1] / weights[0]).log() * torch.tensor([name in EXCLUSIVE for name in names])
-
-
-def decision_odds(weights: tuple[Tensor, Tensor], train: Faces | None, names: Sequence[str] = NAMES) -> Tensor:
-    """What is added to the logits that decide, [L]: of hair colours their natural odds, counted in photographs in
-    colour alone, as cameras take them (in grey ones all dark hair is labelled black). 0 for all others: ages are told
-    no less exactly at equal odds, and the rare ones far more often."""
-    coloured = None if train is None else _in_colour(train)
-    counted = weights if coloured is None or not len(coloured) else label_weights(coloured)
-    hair = torch.tensor([name in GROUPS["Hair_Color"].values() for name in names])
-    return natural_odds(counted, names) * hair
-
-
-def _in_colour(train: Faces, most: int = 2000) -> np.ndarray:
-    """Targets [n, L] of those of at most `most` faces, spread evenly, whose photograph has more than one hue."""
-    count = min(len(train), most)
-    shown = (train.face(position * len(train) // count) for position in range(count))
-    rows = [target for image, _, target in shown if not is_toned(image)]
-    return np.array(rows, np.float32).reshape(-1, train.targets.shape[1])
-
-
-def attribute_loss(
-    logits: Tensor,
-    targets: Tensor,
-    weights: tuple[Tensor, Tensor],
-    logic: float = 0.0,
-    names: Sequence[str] = NAMES,
-    smoothing: float = 0.02,
-) -> Tensor:
-    """L_bce over the labels that are known, plus `logic` times L_c over all of them (the paper's L has logic = 1).
-
-    logits, targets: [B, L], targets in 0..1, NaN where not known. weights: see `label_weights`. names: of the L.
-    """
-    known = ~targets.isnan()
-    wanted = torch.where(known, targets, 0.0)
-    when_held, when_not = (weight.to(logits.device) for weight in weights)
-    weight = torch.lerp(when_not, when_held, wanted) * known
-    wanted = wanted * (1 - 2 * smoothing) + smoothing
-    loss = F.binary_cross_entropy_with_logits(logits.float(), wanted, reduction="none")
-    loss = (loss * weight).sum() / known.sum().clamp(min=1)
-    # the rules are about probabilities as they are, not as the weights make them
-    return loss + logic * logic_loss(logits + natural_odds(weights, names).to(logits.device), names) if logic else loss
-
-
-def balanced_accuracy(logits: Tensor, targets: np.ndarray, names: Sequence[str] = NAMES) -> dict[str, float]:
-    """Per attribute of `names`, at threshold 0.5; attributes with one value only in `targets` are left out."""
-    predicted = (logits > 0).numpy()
-    scores = {}
-    for i, name in enumerate(names):
-        positive, negative = targets[:, i] == 1, targets[:, i] == 0
-        if positive.any() and negative.any():
-            scores[name] = float((predicted[positive, i].mean() + 1 - predicted[negative, i].mean()) / 2)
-    return scores
 
 
 def train_refiner(
@@ -164,44 +93,31 @@ def train_parser(
     def validate():
         pixels, parse_maps, _ = held_out()
         predicted = torch.cat([parser(part.to(device())).cpu() for part in pixels.split(50)])
-        scores = intersection_over_union(predicted.numpy(), parse_maps.numpy())
-        return _mean("mIoU", scores) | {f"iou_{k}": v for k, v in scores.items()}
+        overlap = IntersectionOverUnion()
+        overlap.add(predicted.numpy(), parse_maps.numpy())
+        scores = overlap.scores()
+        return mean("mIoU", scores) | {f"iou_{k}": v for k, v in scores.items()}
 
     fit("parser", parser, batches, loss, schedule, out, validate if val else None)
 
 
-def _mean(name: str, scores: dict[str, float]) -> dict[str, float]:
-    """Their mean under that name; nothing where nothing could be scored."""
-    return {name: float(np.mean(list(scores.values())))} if scores else {}
-
-
-def intersection_over_union(predicted: np.ndarray, wanted: np.ndarray) -> dict[str, float]:
-    """Per class present in `wanted`, over all pixels that are not IGNORE. Both: [n, H, W] uint8."""
-    known = wanted != IGNORE
-    scores = {}
-    for index, name in enumerate(PARSE_CLASSES):
-        a, b = (predicted == index) & known, wanted == index
-        if b.any():
-            scores[name] = float((a & b).sum() / (a | b).sum())
-    return scores
-
-
 def prior(
-    train: Faces | None, synthetic: float, glasses: float, names: Sequence[str] = NAMES, count: int = 8000
+    train: Faces | None, synthetic: float, glasses: float, vocabulary: Vocabulary, count: int = 8000
 ) -> np.ndarray:
-    """[n, L] targets in the proportions of a mix of real and rendered faces, some of the real ones given glasses.
+    """Targets [n, A + 2 K] in the proportions of a mix of real and rendered faces, some of the real ones given glasses.
 
-    names: their attributes, those that `train` was read with.
+    vocabulary: that `train` was read with.
     """
     rng = np.random.default_rng(0)
     rendered = count if train is None else round(count * synthetic)
-    mix = [targets([sample_labels(rng) for _ in range(rendered)], names)] if rendered else []
+    mix = [targets([drawn_labels(rng) for _ in range(rendered)], vocabulary)] if rendered else []
     if train is not None:
         chosen = rng.integers(len(train.targets), size=count - rendered)
         real = train.targets[chosen]
-        wearable = np.array([glasses > 0 and _wearable(train, index) for index in chosen.tolist()], bool)
-        eyes = real[:, NAMES.index("Eyeglasses")]
-        eyes[(eyes == 0) & wearable & (rng.random(len(eyes)) < glasses)] = 1
+        if EYEGLASSES in vocabulary.attribute_names:
+            wearable = np.array([glasses > 0 and _wearable(train, index) for index in chosen.tolist()], bool)
+            eyes = real[:, vocabulary.attribute_names.index(EYEGLASSES)]
+            eyes[(eyes == 0) & wearable & (rng.random(len(eyes)) < glasses)] = 1
         mix.append(real)
     return np.concatenate(mix)
 
@@ -226,15 +142,9 @@ class VisionLearner(nn.Module):
         """pixels: [B, S, S, 3] uint8. Attribute logits [B, L]."""
         return self.head(self.vision(pixels), None)
 
-    def losses(
-        self,
-        batch: dict[str, Tensor],
-        weights: tuple[Tensor, Tensor],
-        logic: float = 0.0,
-        names: Sequence[str] = NAMES,
-    ) -> tuple[Tensor, Tensor]:
-        """Of the attributes (`attribute_loss`), and of the parse map (mean cross-entropy over its known pixels, 0 where
-        none is known)."""
+    def losses(self, batch: dict[str, Tensor], of_head: HeadLoss) -> tuple[Tensor, Tensor]:
+        """Of the attribute head, and of the parse map (mean cross-entropy over its known pixels, 0 where none is
+        known)."""
         tokens = self.vision(batch["pixels"])
         side = round(tokens.shape[1] ** 0.5)
         grid = self.parts(tokens).transpose(1, 2).unflatten(2, (side, side))
@@ -242,7 +152,7 @@ class VisionLearner(nn.Module):
         wanted = F.interpolate(batch["parse_map"][:, None].float(), logits.shape[2:], mode="nearest-exact")[:, 0]
         total = F.cross_entropy(logits.float(), wanted.long(), ignore_index=IGNORE, reduction="sum")
         of_parts = total / (wanted != IGNORE).sum().clamp(min=1)
-        return attribute_loss(self.head(tokens, None), batch["targets"], weights, logic, names), of_parts
+        return of_head(self.head(tokens, None), batch["targets"], self.head), of_parts
 
 
 def train_vision(
@@ -262,26 +172,25 @@ def train_vision(
 
     logic, parse: weights of L_c and of the parse map's loss beside L_bce.
     """
-    size, names = model.config.vision.size, model.config.attributes.names
+    size, vocabulary = model.config.vision.size, model.config.vocabulary
     learner = VisionLearner(model.vision, model.fusion.head)
     batches = FaceBatches(
-        train, schedule.batch, size, synthetic, schedule.seed, glasses=glasses, jitter=jitter, names=names
+        train, schedule.batch, size, synthetic, schedule.seed, glasses=glasses, jitter=jitter, vocabulary=vocabulary
     )
-    table = prior(train, synthetic, glasses, names)
-    weights = label_weights(table)
+    table = prior(train, synthetic, glasses, vocabulary)
+    of_head = HeadLoss(vocabulary, label_weights(split_targets(table, vocabulary)[0]), logic)
     model.fusion.head.set_labels(table)
     held_out = functools.cache(lambda: nominal_faces(val, size))
 
     def loss(batch):
-        of_attributes, of_parts = learner.losses(batch, weights, logic, names)
-        return of_attributes + parse * of_parts, {"parse_loss": round(float(of_parts.detach()), 4)}
+        of_labels, of_parts = learner.losses(batch, of_head)
+        return of_labels + parse * of_parts, {"parse_loss": round(float(of_parts.detach()), 4)}
 
     @torch.no_grad()
     def validate():
         pixels, _, wanted = held_out()
         logits = torch.cat([learner(part.to(device())).cpu() for part in pixels.split(50)])
-        scores = balanced_accuracy(logits, wanted.numpy(), names)
-        return _mean("balanced", scores) | {k: round(v, 4) for k, v in scores.items()}
+        return head_scores(logits, wanted, vocabulary)
 
     fit("vision", learner, batches, loss, schedule, out, validate if val else None)
 
@@ -342,13 +251,14 @@ def train_alignment(
         ).batches(schedule.batch, schedule.seed)
     )
     held_out = functools.cache(lambda: encode_nominal(model, val))
-    names = model.config.attributes.names
-    table = prior(train, synthetic, glasses, names)
-    weights = label_weights(table)
+    vocabulary = model.config.vocabulary
+    table = prior(train, synthetic, glasses, vocabulary)
+    weights = label_weights(split_targets(table, vocabulary)[0])
+    of_head = HeadLoss(vocabulary, weights, logic)
     if not parts_only:
         model.fusion.head.set_labels(table)
     head = model.fusion.head
-    learner = AlignmentLearner(model.fusion.segmentation, head, blind, parts, decision_odds(weights, train, names))
+    learner = AlignmentLearner(model.fusion.segmentation, head, blind, parts, decision_odds(weights, train, vocabulary))
     image_side = [*head.visual.parameters(), *head.text.parameters(), head.bias]
     for parameter in image_side:
         parameter.requires_grad_(not parts_only)
@@ -358,16 +268,22 @@ def train_alignment(
 
     def loss(batch):
         logits = learner(batch["features"], batch["parse_maps"])
-        return attribute_loss(logits, batch["targets"], weights, logic, names), {}
+        return of_head(logits, batch["targets"], head), {}
 
     @torch.no_grad()
     def validate():
-        sides = zip(held_out().features.split(50), held_out().parse_maps.split(50), strict=True)
-        logits = [learner(*(part.to(device()) for part in side)).cpu() for side in sides]
-        scores = balanced_accuracy(torch.cat(logits), held_out().targets.numpy(), names)
-        return _mean("balanced", scores) | {k: round(v, 4) for k, v in scores.items()}
+        return head_scores(head_logits(held_out()), held_out().targets, vocabulary)
+
+    @torch.no_grad()
+    def head_logits(gallery: Gallery) -> Tensor:
+        sides = zip(gallery.features.split(50), gallery.parse_maps.split(50), strict=True)
+        return torch.cat([learner(*(part.to(device()) for part in side)).cpu() for side in sides])
 
     fit("alignment", learner, batch, loss, schedule, out, validate if val else None)
+    if head.numbers is not None:
+        learner.eval()
+        calibrated_on = held_out() if val else encode_faces(model, None, 200, 1.0, schedule.seed + 8, occlude=False)
+        calibrate_numbers(head, head_logits(calibrated_on), calibrated_on.targets)
     with torch.no_grad():
         head.segmentation.weight *= parts
         head.bias += learner.odds
@@ -377,8 +293,8 @@ def train_alignment(
 
 @torch.no_grad()
 def set_text_features(model: FaceInsightModel, encode) -> None:
-    """T^0: the mean of the language model's input embeddings over each label's prompt. encode: text -> ids."""
+    """T^0: the mean of the language model's input embeddings over each output's prompt. encode: text -> ids."""
     table = model.language.backbone.get_input_embeddings().weight
-    prompts = [attribute.prompt for attribute in all_attributes(model.config.attributes.also)]
+    prompts = model.fusion.head.prompts
     rows = [table[torch.tensor(encode(prompt), device=table.device)].mean(0) for prompt in prompts]
     model.fusion.head.set_text_features(torch.stack(rows))

@@ -1,4 +1,4 @@
-"""Readers of the face sets that people have on disk, all with one vocabulary of labels (models/data/canonical.py)."""
+"""Readers of the face sets that people have on disk. They name labels as the ready-made vocabularies do."""
 
 from __future__ import annotations
 

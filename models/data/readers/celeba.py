@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import operator
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from faceinsight.models.data.canonical import CELEBA_ATTRIBUTES, CELEBA_FLAGS, CELEBA_HAIR
 from faceinsight.models.data.portraits import SPLITS
+from faceinsight.models.vocabulary import load_vocabulary
 from faceinsight.runtime.errors import InputError
-from faceinsight.runtime.labels import PARSE_CLASSES
+from faceinsight.runtime.parse_map import PARSE_CLASSES
 
 from .records import Aligned, Reader, Record, Skipped, coded, found, inside, listing, read_lines
 
 _SIGNS = {"1": True, "-1": False}
 _PARTITION = dict(zip("012", SPLITS, strict=True))
-_flags = operator.itemgetter(*CELEBA_FLAGS)
+ATTRIBUTES = load_vocabulary("celeba").attribute_names
+_HAIR = {"Black_Hair": "black", "Blond_Hair": "blond", "Brown_Hair": "brown", "Gray_Hair": "gray or white"}
+"""CelebA has no white hair: its Gray_Hair covers it. Red hair it has not at all."""
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 
 _CELEBA = (Aligned.by_eyes(218, 178, 88.5, 112, 39),)
@@ -31,16 +32,15 @@ _LFW = (Aligned(250, 250, (0.334, 0.316, 0.666, 0.759)),)
 
 
 def attribute_labels(has: dict[str, bool]) -> dict[str, str | bool]:
-    """Canonical labels of one face. has: CelebA attribute -> whether the set gives it, all 40.
+    """Labels of one face: the 40 attributes as they are, and what they tell of Gender, Hair_Color and Beard.
 
-    Hair_Color is known where exactly one of the four colours is given. Beard is No_Beard inverted, and not known where
-    there is a goatee and yet no beard. Stubble is a beard where CelebA says so; Goatee, Sideburns and 5_o_Clock_Shadow
-    stay flags of their own, so that it can be told apart. Young gives no Age: it has no bound in years. Contradictions
-    with our rules (a bald head under a hat, a woman with a mustache) stay as the set has them.
+    has: CelebA attribute -> whether the set gives it, all 40. Hair_Color is known where exactly one of the four colours
+    is given. Beard is No_Beard inverted, and not known where there is a goatee and yet no beard; stubble is a beard
+    where CelebA says so. Young tells no Age: it has no bound in years. Contradictions with our rules (a bald head under
+    a hat, a woman with a mustache) stay as the set has them.
     """
-    labels: dict[str, str | bool] = dict(zip(CELEBA_FLAGS, _flags(has), strict=True))
-    labels["Gender"] = "male" if has["Male"] else "female"
-    colours = [value for name, value in CELEBA_HAIR.items() if has[name]]
+    labels: dict[str, str | bool] = {**has, "Gender": "male" if has["Male"] else "female"}
+    colours = [value for name, value in _HAIR.items() if has[name]]
     if len(colours) == 1:
         labels["Hair_Color"] = colours[0]
     if not (has["No_Beard"] and has["Goatee"]):
@@ -52,8 +52,8 @@ def _attribute_rows(table: Path) -> Iterator[tuple[str, dict[str, bool]]]:
     """The rows (file, attribute -> value) of a table in CelebA's form; all of it is checked."""
     count, *lines = [line for line in read_lines(table) if line.strip()] or [""]
     names = lines[0].split() if lines else []
-    if not count.strip().isdecimal() or sorted(names) != sorted(CELEBA_ATTRIBUTES):
-        raise InputError(f"{table} does not begin with a count and a line of CelebA's {len(CELEBA_ATTRIBUTES)} names")
+    if not count.strip().isdecimal() or sorted(names) != sorted(ATTRIBUTES):
+        raise InputError(f"{table} does not begin with a count and a line of CelebA's {len(ATTRIBUTES)} names")
     if count.strip() != str(len(lines) - 1):
         raise InputError(f"{table} announces {count[:20]} faces and has {len(lines) - 1}; it is cut short or damaged")
     for number, line in enumerate(lines[1:], 3):
@@ -144,9 +144,9 @@ def _lfwa(directory: Path, split: str, skipped: Skipped) -> Iterator[Record]:
     images = found(directory, "lfw", "lfw-deepfunneled", "lfw_funneled")
     files, attributes, values = read_mat(table, ("name", "AttrName"), ("label",))
     (chosen,) = read_mat(indices, (), (f"indices_img_{split}",))
-    known = {_plain(name): name for name in CELEBA_ATTRIBUTES}
+    known = {_plain(name): name for name in ATTRIBUTES}
     names = [known.get(_plain(name), name) for name in attributes]
-    if sorted(names) != sorted(CELEBA_ATTRIBUTES) or np.shape(values) != (len(files), len(names)):
+    if sorted(names) != sorted(ATTRIBUTES) or np.shape(values) != (len(files), len(names)):
         raise InputError(f"{table} is not {len(files)} faces of CelebA's 40 attributes; unpack the set again")
     if not np.isin(values, (0, 1)).all():
         raise InputError(f"{table} holds other values than 0 and 1; unpack the set again")

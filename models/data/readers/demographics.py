@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from faceinsight.models.data.canonical import LABELS, NUMBERS, age_group, years
 from faceinsight.models.data.portraits import SPLITS
 
 from .records import Aligned, Reader, Record, Skipped, coded, found, hashed_split, inside, listing, read_csv
@@ -18,7 +17,12 @@ FAIRFACE_RACES = {
     "White": "white", "Black": "black", "Latino_Hispanic": "latino", "East Asian": "east asian",
     "Southeast Asian": "southeast asian", "Indian": "indian", "Middle Eastern": "middle eastern",
 }  # fmt: skip
-FAIRFACE_AGES = {ages: ages for ages in LABELS["Age_Range"]} | {"more than 70": "70+"}
+OLDEST = 120
+FAIRFACE_AGES = {
+    "0-2": (0, 3), "3-9": (3, 10), "10-19": (10, 20), "20-29": (20, 30), "30-39": (30, 40), "40-49": (40, 50),
+    "50-59": (50, 60), "60-69": (60, 70), "70+": (70, OLDEST + 1), "more than 70": (70, OLDEST + 1),
+}  # fmt: skip
+"""Written range -> least age, and the first that is too large."""
 
 # Aligned and cropped to the face, forehead to chin, 200x200: about the whole image. The set's other part, photographs
 # as they were found, is not square.
@@ -44,18 +48,13 @@ def _utkface(directory: Path, split: str, skipped: Skipped) -> Iterator[Record]:
             skipped.add("not a .jpg file", file)
         elif len(fields) != 4 or not all(field.isascii() and field.isdigit() for field in fields):
             skipped.add("name is not [age]_[gender]_[race]_[timestamp].jpg", file)
-        elif int(fields[0]) not in NUMBERS["Age_Years"]:
-            skipped.add(f"age is not 0-{NUMBERS['Age_Years'][-1]}", file)
+        elif int(fields[0]) > OLDEST:
+            skipped.add(f"age is not 0-{OLDEST}", file)
         elif fields[1] not in UTKFACE_GENDERS or fields[2] not in UTKFACE_RACES:
             skipped.add("gender is not 0-1 or race is not 0-4", file)
         elif hashed_split(stem) == split:
             labels = {"Gender": UTKFACE_GENDERS[fields[1]], "Race": UTKFACE_RACES[fields[2]]}
-            yield Record(file, directory / file, labels | _ages(int(fields[0])), aligned=_UTKFACE)
-
-
-def _ages(age: int) -> dict[str, str | int]:
-    known = next(ages for ages in LABELS["Age_Range"] if age in years(ages))
-    return {"Age_Years": age, "Age": age_group(range(age, age + 1)), "Age_Range": known}
+            yield Record(file, directory / file, labels | {"Age_Years": int(fields[0])}, aligned=_UTKFACE)
 
 
 def _fairface(directory: Path, split: str, skipped: Skipped) -> Iterator[Record]:
@@ -68,9 +67,7 @@ def _fairface(directory: Path, split: str, skipped: Skipped) -> Iterator[Record]
             continue
         labels = {"Gender": coded(FAIRFACE_GENDERS, row["gender"], "gender", table)}
         labels["Race"] = coded(FAIRFACE_RACES, row["race"], "race", table)
-        labels["Age_Range"] = coded(FAIRFACE_AGES, row["age"], "age", table)
-        if group := age_group(years(labels["Age_Range"])):
-            labels["Age"] = group
+        labels["Age_Years"] = coded(FAIRFACE_AGES, row["age"], "age", table)
         yield Record(row["file"], inside(images, row["file"], table), labels, aligned=_FAIRFACE)
 
 

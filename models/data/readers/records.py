@@ -16,7 +16,7 @@ import numpy as np
 from faceinsight.models.data.portraits import read_mask
 from faceinsight.runtime.errors import InputError
 from faceinsight.runtime.image import load_image
-from faceinsight.runtime.labels import IGNORE
+from faceinsight.runtime.parse_map import IGNORE
 
 Box = tuple[float, float, float, float]
 
@@ -75,15 +75,16 @@ class Skipped:
 class Record:
     """One labelled face.
 
-    name: unique in its set. image: a path, or HxW uint8 grey where the set is no image files. labels: canonical label
-    -> value (models/data/canonical.py); what is not known is absent. parts: (parse class, path of its mask), in
+    name: unique in its set. image: a path, or HxW uint8 grey where the set is no image files. labels: label
+    -> value, under the names of the ready-made vocabularies; a number is one, or a range (least, first that is too
+    large); what is not known is absent. parts: (parse class, path of its mask), in
     ascending order of the class. aligned: how the set aligns its images, one for each variant;
     () where it does not. mask: path of a whole parse map in the parts' place.
     """
 
     name: str
     image: Path | np.ndarray
-    labels: dict[str, str | bool | int]
+    labels: dict[str, object]
     parts: tuple[tuple[int, Path], ...] = ()
     aligned: tuple[Aligned, ...] = ()
     mask: Path | None = None

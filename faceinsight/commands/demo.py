@@ -1,11 +1,18 @@
-"""The demo: questions about a real photograph (skimage's astronaut) and a synthetic face; a picture of each."""
+"""The verb `demo` asks about a real photograph (scikit-image's astronaut) and a rendered face."""
 
 from __future__ import annotations
 
-import argparse
-import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+
+from faceinsight import FaceInsight
+
+from .loading import needs
 
 QUESTIONS = (
     "Is this a man or a woman?",
@@ -22,18 +29,18 @@ QUESTIONS = (
 )
 SYNTHETIC_QUESTIONS = ("Is this a man or a woman?", "Any glasses?", "Is there a hat?", "Describe this face.")
 SYNTHETIC_SEED = 343
+"""A rendered face that nano reads right."""
 
 
-def main() -> None:
-    """Prints question and answer for two faces and writes an annotated picture of each."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=Path("demo.png"), help="picture to write; -synthetic beside it")
-    out = parser.parse_args().out
-    try:
-        from skimage.data import astronaut
-    except ImportError:
-        sys.exit("the demo needs scikit-image: run `pip install '.[demo]'` in the project's folder")
-    from faceinsight import FaceInsight
+def demo(
+    out: Annotated[
+        Path, typer.Option(help="Picture to write; that of the rendered face gets -synthetic in its name.")
+    ] = Path("demo.png"),
+) -> None:
+    """Ask about a real photograph and a rendered face, and draw each with its parts and answers."""
+    needs("demo", "skimage")
+    from skimage.data import astronaut
+
     from faceinsight.models.data.synthetic import generate
 
     model = FaceInsight.load()
@@ -42,7 +49,7 @@ def main() -> None:
     _show(model, generate(SYNTHETIC_SEED).image, SYNTHETIC_QUESTIONS, "a synthetic face", beside)
 
 
-def _show(model, image, questions: tuple[str, ...], name: str, out: Path) -> None:
+def _show(model: FaceInsight, image: np.ndarray, questions: Sequence[str], name: str, out: Path) -> None:
     from faceinsight.runtime.overlay import report_picture, save_picture
 
     print(f"About {name}:")
@@ -56,9 +63,3 @@ def _show(model, image, questions: tuple[str, ...], name: str, out: Path) -> Non
         exchanges.append((question, answer.text))
     save_picture(report_picture(image, face, exchanges), out)
     print(f"  picture: {out}\n")
-
-
-if __name__ == "__main__":
-    from faceinsight.cli import main as guarded
-
-    guarded(main)

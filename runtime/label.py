@@ -1,0 +1,310 @@
+"""A label: what a person would write in one column of a table, as data with a JSON form.
+
+A label is a flag ("Eyeglasses": True), a choice of one value ("Hair_Color": "gray") or a number ("Age_Years": 42). An
+attribute is one probability that the attribute head gives: of a flag, or of one value of a choice. A number has one
+output of its own.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from .errors import InputError
+from .parse_map import PARSE_CLASSES
+
+KINDS = ("flag", "choice", "number")
+ODDS = ("equal", "natural", "colour")
+FACE = ("skin", "nose", "l_eye", "r_eye", "l_brow", "r_brow", "u_lip", "l_lip", "mouth")
+"""Parse classes of the face itself: the regions of a label that names none."""
+RESERVED = ("what", "describe", "who", "other")
+"""First words of readings that are no fact word."""
+
+Bounds = tuple[float, float]
+"""Least value, and the value that is just too large."""
+
+
+@dataclass(frozen=True)
+class Attribute:
+    """One probability of the attribute head.
+
+    name: CelebA's where CelebA has the attribute. prompt: the text from which its text feature T^0 is computed.
+    """
+
+    name: str
+    prompt: str
+
+
+@dataclass(frozen=True)
+class Value:
+    """One value of a choice.
+
+    name: as in labels.csv. attribute: its output of the head; None for the value that holds when no other does.
+    bounds: of the label `Label.source`, where this value is a range of it. coarse: what data sets that tell fewer
+    values apart call it. also: other spellings in labels.csv.
+    """
+
+    name: str
+    attribute: Attribute | None = None
+    bounds: Bounds | None = None
+    coarse: str = ""
+    also: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Groups:
+    """Named groups of a number: a further label whose value follows from the number.
+
+    name: of that label. word: its fact word, which questions may be read with. values: group -> its bounds.
+    """
+
+    name: str
+    word: str
+    values: tuple[tuple[str, Bounds], ...]
+
+    def of(self, number: float) -> str:
+        """The group of a number; the nearest one where no group holds it."""
+        return min(self.values, key=lambda item: _distance(number, item[1]))[0]
+
+
+@dataclass(frozen=True)
+class Label:
+    """One label of a vocabulary.
+
+    name: the column in labels.csv. kind: "flag", "choice" or "number". word: its name in the fact line and in readings,
+    without spaces. regions: parse classes that it is seen in. tasks: those of the paper that it belongs to.
+    attribute: of a flag. values: of a choice. source: the number that a choice is a grouping of in data ("Age_Years").
+    odds: how the values of a choice compete: "equal" odds, "natural" ones as in the training data, or those of its
+    photographs in "colour".
+    prompt, unit, bounds, step, groups: of a number; it is stated as a multiple of step. spread: scale in units of the
+    logistic distribution of its error, found by training; 0 if not known.
+    phrases: ways to speak of it, by grammatical category, for a label without written language data (see
+    models/data/language).
+    """
+
+    name: str
+    kind: str
+    word: str
+    regions: tuple[str, ...] = FACE
+    tasks: tuple[str, ...] = ("attributes",)
+    attribute: Attribute | None = None
+    values: tuple[Value, ...] = ()
+    source: str = ""
+    odds: str = "equal"
+    prompt: str = ""
+    unit: str = ""
+    bounds: Bounds = (0.0, 1.0)
+    step: float = 1.0
+    groups: Groups | None = None
+    spread: float = 0.0
+    phrases: tuple[tuple[str, tuple[str, ...]], ...] = ()
+
+    @property
+    def attributes(self) -> tuple[Attribute, ...]:
+        """Its probabilities of the head, () for a number."""
+        if self.kind == "choice":
+            return tuple(value.attribute for value in self.values if value.attribute)
+        return (self.attribute,) if self.attribute else ()
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of all that the head gives for it: its attributes', or its own if it is a number."""
+        return (self.name,) if self.kind == "number" else tuple(attribute.name for attribute in self.attributes)
+
+    @property
+    def value_names(self) -> tuple[str | bool, ...]:
+        """What the label may be; () for a number."""
+        return (True, False) if self.kind == "flag" else tuple(value.name for value in self.values)
+
+    def value(self, name: str) -> Value:
+        """The value of a choice, by its name."""
+        return next(value for value in self.values if value.name == name)
+
+    def stated(self, number: float) -> float | int:
+        """A number as it is told: within its bounds, and a multiple of its step."""
+        low, high = self.bounds
+        rounded = round(min(max(number, low), high) / self.step) * self.step
+        return int(rounded) if float(self.step).is_integer() else round(rounded, 6)
+
+    def probability(self, number: float, bounds: Bounds) -> float:
+        """How likely the true value lies within the bounds when the model tells `number`; 0 or 1 without a spread."""
+        low, high = bounds
+        if not self.spread:
+            return float(low <= number < high)
+        return _logistic((high - number) / self.spread) - _logistic((low - number) / self.spread)
+
+    @classmethod
+    def from_json(cls, name: str, data: Mapping) -> Label:
+        """Raises InputError that names everything the entry lacks or has wrong."""
+        return _LabelReader(name, data).label()
+
+    def to_json(self) -> dict:
+        """The inverse of `from_json`; what has its default is left out."""
+        data: dict = {"kind": self.kind, "word": self.word}
+        if self.kind == "choice":
+            data["values"] = {value.name: _value_json(value) for value in self.values}
+        else:
+            data["prompt"] = self.prompt or self.attribute.prompt
+        if self.kind == "number":
+            data |= {"unit": self.unit, "range": list(self.bounds), "step": self.step}
+            if self.groups:
+                values = {group: list(bounds) for group, bounds in self.groups.values}
+                data["groups"] = {"name": self.groups.name, "word": self.groups.word, "values": values}
+        plain = {"regions": FACE, "tasks": ("attributes",), "source": "", "odds": "equal", "spread": 0.0}
+        for key, default in plain.items():
+            if (value := getattr(self, key)) != default:
+                data[key] = list(value) if isinstance(value, tuple) else value
+        if self.phrases:
+            data["phrases"] = {category: list(items) for category, items in self.phrases}
+        return data
+
+
+def fact_value(value: str | bool | float) -> str:
+    """A label's value as one word of the fact line."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return value.replace(" ", "-") if isinstance(value, str) else f"{value:g}"
+
+
+def _distance(number: float, bounds: Bounds) -> float:
+    """How far a number lies outside of the bounds. The upper one does not belong to them."""
+    low, high = bounds
+    return low - number if number < low else max(0.0, math.nextafter(number, math.inf) - high)
+
+
+def _logistic(x: float) -> float:
+    return 1 / (1 + math.exp(-x)) if x > -700 else 0.0
+
+
+def _value_json(value: Value) -> dict:
+    data: dict = {}
+    if value.attribute:
+        data |= {"attribute": value.attribute.name, "prompt": value.attribute.prompt}
+    if value.bounds:
+        data["range"] = list(value.bounds)
+    if value.coarse:
+        data["coarse"] = value.coarse
+    if value.also:
+        data["also"] = list(value.also)
+    return data
+
+
+_KEYS = {
+    "flag": ("prompt",),
+    "choice": ("values", "source", "odds"),
+    "number": ("prompt", "unit", "range", "step", "groups", "spread"),
+}
+"""Kind -> the keys of its entries, beside those that every label may have."""
+
+
+class _LabelReader:
+    """Reads one entry of a vocabulary and collects what is wrong with it."""
+
+    def __init__(self, name: str, data: Mapping):
+        self.name, self.data, self.faults = name, data, []
+        if not isinstance(data, Mapping):
+            raise InputError(f"label {name} is {data!r}; it has to be a table with a kind")
+
+    def label(self) -> Label:
+        kind = self.data.get("kind", "no kind")
+        if kind not in KINDS:
+            raise InputError(f"label {self.name} has {kind!r} as its kind; use {', '.join(KINDS)}")
+        known = ("kind", "word", "regions", "tasks", "phrases", *_KEYS[kind])
+        unknown = [key for key in self.data if key not in known]
+        self.check(not unknown, f"has unknown keys {', '.join(unknown)}; known are {', '.join(known)}")
+        self.check(re.fullmatch(r"\w+", self.name) is not None, "its name may only have letters, digits and _")
+        word = self.text("word", self.name.lower().replace("_", "-"))
+        self.check(" " not in word and word not in RESERVED, f"its word {word!r} is taken, or has a space")
+        regions = self.texts("regions", FACE)
+        strange = [region for region in regions if region not in PARSE_CLASSES]
+        self.check(not strange, f"has unknown regions {', '.join(strange)}; known are {', '.join(PARSE_CLASSES)}")
+        tasks, phrases = self.texts("tasks", ("attributes",)), self.phrases()
+        own = {"flag": self.flag, "choice": self.choice, "number": self.number}[kind]()
+        if self.faults:
+            raise InputError(f"label {self.name}: {'; '.join(self.faults)}")
+        return Label(self.name, kind, word, regions, tasks, phrases=phrases, **own)
+
+    def check(self, holds: bool, fault: str) -> None:
+        if not holds:
+            self.faults.append(fault)
+
+    def text(self, key: str, default: str | None = None) -> str:
+        value = self.data.get(key, default)
+        if not isinstance(value, str) or not (value or default == ""):
+            self.faults.append(f"lacks its {key}, a text" if value is None else f"{key} is {value!r}; it is a text")
+            return ""
+        return value
+
+    def texts(self, key: str, default: Iterable[str]) -> tuple[str, ...]:
+        value = self.data.get(key, tuple(default))
+        if isinstance(value, str) or not all(isinstance(item, str) for item in value):
+            self.faults.append(f"{key} is {value!r}; it is a list of texts")
+            return ()
+        return tuple(value)
+
+    def phrases(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
+        table = self.data.get("phrases", {})
+        if not isinstance(table, Mapping) or not all(isinstance(v, (list, tuple)) for v in table.values()):
+            self.faults.append("phrases is a table: category -> list of phrases")
+            return ()
+        return tuple((category, tuple(items)) for category, items in table.items())
+
+    def flag(self) -> dict:
+        return {"attribute": Attribute(self.name, self.text("prompt"))}
+
+    def choice(self) -> dict:
+        table = self.data.get("values", {})
+        if not isinstance(table, Mapping) or len(table) < 2:
+            self.faults.append("lacks its values: at least two, each with a prompt")
+            return {}
+        values = tuple(self.value(name, {"prompt": v} if isinstance(v, str) else v) for name, v in table.items())
+        without = [value.name for value in values if value.attribute is None]
+        self.check(len(without) <= 1, f"its values {', '.join(without)} lack a prompt; one at most may do without")
+        odds = self.text("odds", "equal")
+        self.check(odds in ODDS, f"odds is {odds!r}; use {', '.join(ODDS)}")
+        return {"values": values, "source": self.text("source", ""), "odds": odds}
+
+    def value(self, name: str, data: Mapping) -> Value:
+        if not isinstance(data, Mapping) or set(data) - {"attribute", "prompt", "range", "coarse", "also"}:
+            self.faults.append(f"its value {name} is {data!r}; it has a prompt, attribute, range, coarse, also")
+            return Value(name)
+        attribute = None
+        if "prompt" in data:
+            default = f"{self.name}_{name.title().replace(' ', '_')}"
+            attribute = Attribute(data.get("attribute", default), data["prompt"])
+        bounds = self.bounds(data["range"], f"the range of {name}") if "range" in data else None
+        return Value(name, attribute, bounds, data.get("coarse", ""), tuple(data.get("also", ())))
+
+    def number(self) -> dict:
+        bounds = self.bounds(self.data.get("range"), "its range")
+        step, spread = self.data.get("step", 1), self.data.get("spread", 0.0)
+        self.check(_is_number(step) and step > 0, f"step is {step!r}; it is a number above 0")
+        self.check(_is_number(spread) and spread >= 0, f"spread is {spread!r}; it is a number, 0 or more")
+        known = {"prompt": self.text("prompt"), "unit": self.text("unit"), "bounds": bounds}
+        return known | {"step": step, "spread": spread, "groups": self.groups()}
+
+    def groups(self) -> Groups | None:
+        data = self.data.get("groups")
+        if data is None:
+            return None
+        try:
+            values = tuple((name, self.bounds(value, f"the group {name}")) for name, value in data["values"].items())
+            return Groups(data["name"], data.get("word", data["name"].lower()), values)
+        except (KeyError, TypeError, AttributeError):
+            self.faults.append('groups needs a name and values: {"under 18": [0, 18], ...}')
+            return None
+
+    def bounds(self, given: object, what: str) -> Bounds:
+        fits = (
+            isinstance(given, (list, tuple)) and len(given) == 2 and all(map(_is_number, given)) and given[0] < given[1]
+        )
+        self.check(
+            fits, f"lacks {what}: [least, the first that is too large]" if given is None else f"{what} is {given!r}"
+        )
+        return (given[0], given[1]) if fits else (0.0, 1.0)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
