@@ -4,95 +4,138 @@ from __future__ import annotations
 
 import collections
 import math
+import statistics
 import sys
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from faceinsight.models.data.canonical import COARSE_RACE, LABELS
 from faceinsight.models.data.dataset import read_labelled
 from faceinsight.models.data.readers import Record
+from faceinsight.models.metrics import IntersectionOverUnion, Share, balanced_accuracy
 from faceinsight.runtime.errors import FaceInsightError, InputError
 from faceinsight.runtime.image import crop_matrix, warp
-from faceinsight.runtime.labels import IGNORE, PARSE_CLASSES, more_labels
+from faceinsight.runtime.parse_map import IGNORE
 from faceinsight.runtime.pipeline import Face, FaceInsight
 from faceinsight.runtime.progress import ProgressBar
 
 from .phrasings import agreement, held_out
-from .replies import AGES, ASKED, asked_about, contradictory, said, stated
+from .survey import Scale, Survey, Told
 
-
-def require_known(faces: list[Record], asked: Iterable[str]) -> None:
-    """Raises InputError when no face has a label that is asked for."""
-    if all(stated(face.labels, name) is None for face in faces for name in asked):
-        raise InputError(f"none of the {len(faces)} faces has a label that is asked for: {', '.join(asked)}")
+Z = 1.96
+"""Standard deviations on either side of a mean that hold 95 % of a normal distribution."""
 
 
 class Tally:
-    """Counts what was told of every face against what a person says of it, for each question that is asked."""
+    """Counts what was told of every face against what a person says of it, for each question of a survey."""
 
-    def __init__(self, names: Iterable[str]) -> None:
-        """names: of ASKED."""
-        self.pairs: dict[str, collections.Counter] = {name: collections.Counter() for name in names}
+    def __init__(self, survey: Survey) -> None:
+        self.survey = survey
+        self._pairs: dict[str, collections.Counter] = {name: collections.Counter() for name in survey.scales}
+        self._errors: dict[str, list[float]] = {label.name: [] for label in survey.numbers}
+        self._unclear: collections.Counter[str] = collections.Counter()
 
-    def add(self, known: dict, told: dict | None) -> None:
-        """known: a person's labels. told: name of ASKED -> value, None where unclear; None for a face that failed."""
-        for name, pairs in self.pairs.items():
-            if (wanted := stated(known, name)) is not None:
+    def add(self, labels: Mapping[str, object], told: Told | None) -> None:
+        """Counts one face. labels: a person's. told: see `Survey.told`; None for a face that failed."""
+        known = self.survey.known(labels)
+        for name, scale in self.survey.scales.items():
+            if (wanted := known[name]) is not None:
                 value = told and told[name]
-                if name == "Race" and wanted in COARSE_RACE.values():
-                    value = COARSE_RACE.get(value, value)
-                pairs[wanted, value] += 1
+                if wanted not in scale.values:
+                    value = scale.coarse.get(value, value)
+                self._pairs[name][wanted, value] += 1
+        for name, errors in self._errors.items():
+            if (bounds := known[name]) is not None:
+                number = told and told[name]
+                if number is None:
+                    self._unclear[name] += 1
+                else:
+                    errors.append(max(bounds[0] - number, number - bounds[1], 0.0))
 
     def labels(self) -> dict[str, dict]:
-        """Name of ASKED -> {"faces" whose label is known, "accuracy" (None without any), "balanced_accuracy" (None
-        where only one value occurs) and its 95 % "interval", "confusion": {wanted: {told: faces}}}. What is unclear
-        and what failed is told None, and counts as wrong."""
-        return {name: _scores(pairs) for name, pairs in self.pairs.items()}
+        """Scores every question that tells one of several values.
 
-    def age_within(self, steps: int) -> float | None:
-        """Share of the faces whose age group was told to within so many groups; None where none is known."""
-        found = self.pairs["Age"]
-        near = sum(
-            faces
-            for (wanted, told), faces in found.items()
-            if told is not None and abs(AGES.index(wanted) - AGES.index(told)) <= steps
-        )
-        return share(near, found.total())
+        Returns name -> {"question": its text, "values": in their order, "faces": whose label is known, "accuracy",
+        "balanced_accuracy" (None where only one value occurs), its 95 % "interval", "within_one": share that was told
+        to within one value, of those that have an order (None for others), "confusion": {known: {told: faces}}}. What
+        is unclear and what failed is told None, and counts as wrong.
+        """
+        return {name: _scores(pairs, self.survey.scales[name]) for name, pairs in self._pairs.items()}
+
+    def numbers(self) -> dict[str, dict]:
+        """Scores every number by how far it was told from what is known; from a range, how far outside of it.
+
+        Returns label -> {"mae": mean absolute error in its unit, its 95 % "interval" (both None without a face),
+        "faces": of which a number was known and told, "unclear": of which it was known and not told, "unit"}.
+        """
+        return {
+            label.name: _number_scores(self._errors[label.name], self._unclear[label.name], label.unit)
+            for label in self.survey.numbers
+        }
 
 
 def share(count: int, of: int) -> float | None:
+    """A share; None of nothing."""
     return count / of if of else None
 
 
-def _scores(pairs: collections.Counter[tuple[Hashable, Hashable]]) -> dict:
+def _scores(pairs: collections.Counter[tuple[Hashable, Hashable]], scale: Scale) -> dict:
     confusion: dict[Hashable, dict] = {}
     for (wanted, told), faces in pairs.items():
         confusion.setdefault(wanted, {})[told] = faces
-    rights = [(row.get(wanted, 0), sum(row.values())) for wanted, row in confusion.items()]
-    balanced = sum(right / of for right, of in rights) / len(rights) if len(rights) > 1 else None
+    shares = [(row.get(wanted, 0), sum(row.values())) for wanted, row in confusion.items()]
+    balanced = balanced_accuracy(shares)
     return {
+        "question": scale.question,
+        "values": [str(value) for value in scale.values],
         "faces": pairs.total(),
-        "accuracy": share(sum(row.get(wanted, 0) for wanted, row in confusion.items()), pairs.total()),
+        "accuracy": share(sum(right for right, _ in shares), pairs.total()),
         "balanced_accuracy": balanced,
-        "interval": None if balanced is None else interval(rights),
+        "interval": None if balanced is None else interval(shares),
+        "within_one": share(_near(pairs, scale.values), pairs.total()) if scale.ordered else None,
         "confusion": {str(wanted): {str(told): n for told, n in row.items()} for wanted, row in confusion.items()},
     }
 
 
-def interval(rights: list[tuple[int, int]], z: float = 1.96) -> tuple[float, float]:
-    """95 % confidence interval of the mean of several shares (right, of): Wilson's for each, their distances from the
-    shares combined as of independent ones (MOVER). Too narrow for classes of a few faces."""
+def _near(pairs: collections.Counter, values: Sequence) -> int:
+    """How many were told the known value or one next to it."""
+    return sum(
+        faces
+        for (wanted, told), faces in pairs.items()
+        if wanted in values and told in values and abs(values.index(wanted) - values.index(told)) <= 1
+    )
+
+
+def _number_scores(errors: Sequence[float], unclear: int, unit: str) -> dict:
+    return {
+        "mae": statistics.fmean(errors) if errors else None,
+        "interval": mean_interval(errors) if errors else None,
+        "faces": len(errors),
+        "unclear": unclear,
+        "unit": unit,
+    }
+
+
+def interval(shares: Sequence[Share]) -> tuple[float, float]:
+    """The 95 % confidence interval of the mean of several shares: Wilson's for each, their distances from the shares
+    combined as of independent ones (MOVER). It is too narrow for classes of a few faces."""
     below = above = mean = 0.0
-    for right, of in rights:
+    for right, of in shares:
         p = right / of
-        middle = (p + z * z / (2 * of)) / (1 + z * z / of)
-        half = z * math.sqrt(p * (1 - p) / of + z * z / (4 * of * of)) / (1 + z * z / of)
+        middle = (p + Z * Z / (2 * of)) / (1 + Z * Z / of)
+        half = Z * math.sqrt(p * (1 - p) / of + Z * Z / (4 * of * of)) / (1 + Z * Z / of)
         below += (p - middle + half) ** 2
         above += (middle + half - p) ** 2
-        mean += p / len(rights)
-    return max(0.0, mean - math.sqrt(below) / len(rights)), min(1.0, mean + math.sqrt(above) / len(rights))
+        mean += p / len(shares)
+    return max(0.0, mean - math.sqrt(below) / len(shares)), min(1.0, mean + math.sqrt(above) / len(shares))
+
+
+def mean_interval(errors: Sequence[float]) -> tuple[float, float]:
+    """The 95 % confidence interval of the mean of errors, none of them negative; it is too narrow for a few."""
+    mean = statistics.fmean(errors)
+    half = Z * statistics.stdev(errors) / math.sqrt(len(errors)) if len(errors) > 1 else 0.0
+    return max(0.0, mean - half), mean + half
 
 
 PARTS = {
@@ -102,49 +145,35 @@ PARTS = {
 """Part of the face -> parse classes that count as one."""
 
 
-class PartsTally:
-    """Intersection over union of parse maps with a data folder's, pooled over its faces."""
-
-    def __init__(self) -> None:
-        self.common, self.either = collections.Counter(), collections.Counter()
-
-    def add(self, found: np.ndarray, wanted: np.ndarray) -> None:
-        """Both HxW uint8; what is not known in `wanted` is left out."""
-        known = wanted != IGNORE
-        for part, classes in PARTS.items():
-            indices = [PARSE_CLASSES.index(name) for name in classes]
-            a, b = np.isin(found, indices) & known, np.isin(wanted, indices)
-            self.common[part] += int((a & b).sum())
-            self.either[part] += int((a | b).sum())
-
-    def scores(self) -> dict[str, float] | None:
-        """Part -> IoU, and their "mean"; None where no pixel was known."""
-        scores = {part: self.common[part] / of for part, of in self.either.items() if of}
-        return scores | {"mean": sum(scores.values()) / len(scores)} if scores else None
-
-
 def evaluate(
-    model: FaceInsight, data: str | Path, split: str = "val", limit: int | None = None, phrasings: int = 0
+    model: FaceInsight,
+    data: str | Path,
+    split: str = "val",
+    limit: int | None = None,
+    phrasings: int = 0,
+    task: str | None = None,
 ) -> dict:
-    """Answers against a person's labels, and against the model's own. data: a folder in our own form or that of a
-    public set (see `read_labelled`).
+    """Scores a model's answers against a person's labels, and against the model's own.
 
-    phrasings: also ask the held-out questions about this many of the faces, and see how often the verdict agrees with
-    the model's own labels. A face that cannot be perceived counts as wrong in all labels, is asked nothing and has
-    no parse map.
+    data: a folder in our own form or that of a public set (see `read_labelled`). limit: most faces. phrasings: also
+    asks the held-out questions about this many of the faces, spread evenly, and sees how often the verdict agrees with
+    the model's own labels. task: asks about the labels of this task only. A face that cannot be perceived counts as
+    wrong in all labels, is asked nothing and has no parse map.
 
-    Returns {"faces", "failed", "labels": see `Tally.labels`, "parse_map": see `PartsTally`, "age_exact",
-    "age_within_one_group", "answers_asked", "answers_agree": share of answers that say what the model's labels do,
-    "contradictions": share of the faces whose answers contradict each other, "phrasings"}. Raises InputError for an
-    unusable folder.
+    Returns {"faces", "failed", "labels": see `Tally.labels`, "numbers": see `Tally.numbers`, "parse_map": part -> IoU,
+    and their "mean" (None where no pixel is known), "answers_asked", "answers_agree": share of answers that say what
+    the model's labels do, "contradictions": share of the faces whose answers contradict each other, "phrasings": set ->
+    see `agreement`, or None}. Raises InputError for an unusable folder, and where no face has a label that is asked
+    for.
     """
-    faces = read_labelled(data, split, limit)
-    asked = asked_about((face.labels for face in faces), more_labels(model.bundle.manifest["attributes"]))
-    require_known(faces, asked)
-    tally, parts, agree, contradictions, failed = Tally(asked), PartsTally(), 0, 0, 0
+    faces = read_labelled(data, split, model.vocabulary, limit)
+    survey = Survey(model.vocabulary, [face.labels for face in faces], task)
+    tally, parts = Tally(survey), IntersectionOverUnion(PARTS)
+    agree = contradictions = failed = 0
+    chosen = {position * len(faces) // phrasings for position in range(phrasings)}
     perceived: list[Face] = []
     with ProgressBar("evaluate", len(faces)) as advance:
-        for labelled in faces:
+        for index, labelled in enumerate(faces):
             try:
                 image = labelled.load()
                 face = model.perceive(image, labelled.box(image.shape))
@@ -153,35 +182,40 @@ def evaluate(
                 print(f"{labelled.name}: {error}", file=sys.stderr)
                 tally.add(labelled.labels, None)
             else:
-                answers = {name: said(name, model.ask(face, question).text) for name, question in asked.items()}
-                tally.add(labelled.labels, answers)
-                agree += sum(answers[name] == stated(face.labels, name) for name in asked)
+                told = survey.told({q.name: model.ask(face, q.text).text for q in survey.questions})
+                tally.add(labelled.labels, told)
+                agree += survey.agreeing(told, face.labels)
+                contradictions += survey.contradictory(told)
                 size = len(face.parse_map)
-                wanted = _parse_map(labelled, image.shape)
-                parts.add(face.parse_map, warp(wanted, crop_matrix(face.box, size), size, nearest=True))
-                contradictions += contradictory(answers)
-                if len(perceived) < phrasings:
+                known = _parse_map(labelled, image.shape)
+                parts.add(face.parse_map, warp(known, crop_matrix(face.box, size), size, nearest=True))
+                if index in chosen:
                     perceived.append(face)
             advance({})
     seen = len(faces) - failed
+    asked = seen * len(survey.questions)
+    found = parts.scores()
     return {
         "faces": len(faces),
         "failed": failed,
         "labels": tally.labels(),
-        "parse_map": parts.scores(),
-        "age_exact": tally.age_within(0),
-        "age_within_one_group": tally.age_within(1),
-        "answers_asked": seen * len(asked),
-        "answers_agree": share(agree, seen * len(asked)),
+        "numbers": tally.numbers(),
+        "parse_map": found | {"mean": sum(found.values()) / len(found)} if found else None,
+        "answers_asked": asked,
+        "answers_agree": share(agree, asked),
         "contradictions": share(contradictions, seen),
-        "phrasings": {name: agreement(model, perceived, some) for name, some in held_out().yes_no.items()}
+        "phrasings": {
+            name: agreement(model, perceived, questions)
+            for name, questions in held_out(model.vocabulary).yes_no.items()
+            if questions
+        }
         if perceived
         else None,
     }
 
 
 def _parse_map(labelled: Record, shape: tuple[int, ...]) -> np.ndarray:
-    """A record's parse map; one that cannot be read is reported and counts as none."""
+    """Reads a record's parse map; one that cannot be read is reported and counts as none."""
     try:
         return labelled.parse_map(shape)
     except InputError as error:
@@ -190,19 +224,21 @@ def _parse_map(labelled: Record, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def confusion_pictures(labels: dict[str, dict], folder: str | Path) -> list[Path]:
-    """Draws each confusion matrix of `Tally.labels` to `folder/<name>.png`, rows are labels; needs matplotlib."""
+    """Draws each confusion matrix of `Tally.labels` to `folder/<name>.png`, a row for each known value; it needs
+    matplotlib. Returns the files."""
     from matplotlib.figure import Figure
 
     folder = Path(folder)
     written = []
     for name, scores in labels.items():
-        rows = sorted(scores["confusion"], key=_order(name))
-        columns = sorted({told for row in scores["confusion"].values() for told in row}, key=_order(name))
+        confusion = scores["confusion"]
+        rows = _ordered(confusion, scores["values"])
         if not rows:
             continue
+        columns = _ordered({told for row in confusion.values() for told in row}, scores["values"])
         figure = Figure(figsize=(1.6 + 0.8 * len(columns), 1.4 + 0.7 * len(rows)), layout="constrained")
         axes = figure.add_subplot()
-        counts = [[scores["confusion"][row].get(column, 0) for column in columns] for row in rows]
+        counts = [[confusion[row].get(column, 0) for column in columns] for row in rows]
         shares = [[n / sum(row) for n in row] for row in counts]
         axes.imshow(shares, vmin=0, vmax=1, cmap="Blues")
         for y, row in enumerate(counts):
@@ -212,13 +248,12 @@ def confusion_pictures(labels: dict[str, dict], folder: str | Path) -> list[Path
         axes.set_yticks(range(len(rows)), rows)
         axes.set_xlabel("told")
         axes.set_ylabel("labelled")
-        axes.set_title(ASKED[name].split(":")[0].split(" best")[0], fontsize=9)
+        axes.set_title(scores["question"].split(":")[0].split(" best")[0], fontsize=9)
         written.append(folder / f"{name}.png")
         figure.savefig(written[-1], dpi=150)
     return written
 
 
-def _order(name: str):
-    """Values in their own order, Yes before No; what was not told comes last."""
-    values = (*(LABELS.get(name) or ()), "True", "False")
-    return lambda value: values.index(value) if value in values else len(values)
+def _ordered(found: Iterable[str], values: Sequence[str]) -> list[str]:
+    """Values in their own order; others, and what was not told, come last."""
+    return sorted(found, key=lambda value: (values.index(value) if value in values else len(values), value))

@@ -1,9 +1,9 @@
-"""Latency of a bundle on this machine, per stage and end to end, beside the same model in PyTorch.
+"""Measures the latency of a bundle on this machine, per stage and end to end, beside the same model in PyTorch.
 
-Perception and prefill are bound by arithmetic, decoding by the bytes of the weights: the limit beside a figure is what
-this machine needs at least for the one or the other (limits.py). Everything is warmed up first; the runtime and its
-peers take turns, so that a noisy machine is noisy for all. On a GPU the stages' times come from CUDA events, all others
-from the clock. The last line is one JSON document.
+Perception and prefill are bound by arithmetic, decoding by the bytes of the weights; the limit beside a figure is the
+least time that this machine needs for them (see limits.py). Everything is warmed up first. The runtime and its peers
+take turns, so that a noisy machine is noisy for all. On a GPU the stages' times come from CUDA events, all others from
+the clock. The last line is one JSON document.
 """
 
 from __future__ import annotations
@@ -20,8 +20,7 @@ import numpy as np
 
 from faceinsight.runtime.backend import cpu_count
 from faceinsight.runtime.bundle import NANO
-from faceinsight.runtime.generate import Sampling, Usage
-from faceinsight.runtime.pipeline import Face, FaceInsight
+from faceinsight.runtime.pipeline import FaceInsight
 from faceinsight.runtime.progress import ProgressBar
 
 from .limits import of_this_machine
@@ -42,8 +41,12 @@ def bench(
     device: str = "cpu",
     compiled: bool = False,
 ) -> dict:
-    """Prints tables and a last line of JSON; returns that document. peer: also time PyTorch eager; compiled: and
-    torch.compile, both on the same device."""
+    """Times a bundle, prints tables and a last line of JSON, and returns that document.
+
+    bundle: its directory, the bundled nano's by default. model: that it was built from, for PyTorch, likewise. threads:
+    of the CPU, all by default. rounds: how often everything is timed. peer: also times PyTorch eager; compiled: also
+    torch.compile; both on the same device. Raises InputError where a peer cannot run.
+    """
     threads = threads or cpu_count()
     runtime = FaceInsight.load(bundle, device, threads)
     frame, box = _frame(runtime)
@@ -80,7 +83,11 @@ def bench(
 
 
 def measure_runtime(runtime: FaceInsight, frame: np.ndarray, box) -> dict[str, float]:
-    """One frame through the runtime: milliseconds per stage, to the first token, of the second question."""
+    """Sends one frame through the runtime and asks three questions.
+
+    Returns {figure: milliseconds}: of the detector, of each stage that the device can time, to the first token of the
+    first and of the second question, and of one token.
+    """
     figures: dict[str, float] = {}
     start = time.perf_counter()
     runtime.detector(frame)
@@ -91,31 +98,24 @@ def measure_runtime(runtime: FaceInsight, frame: np.ndarray, box) -> dict[str, f
     # in the order of the chain; not every device can time each of them
     stages = ("refiner_ms", "crop_ms", "parser_ms", "vision_ms", "fusion_ms")
     figures |= {name: face.timings[name] for name in stages if name in face.timings}
-    figures["first_question_ms"] = _first_token(runtime, face, FIRST)
+    figures["first_question_ms"] = runtime.ask(face, FIRST, max_tokens=1).timings["ttft_ms"]
     figures["ttft_ms"] = figures["perceive_ms"] + figures["first_question_ms"]
     figures["ttft_with_detection_ms"] = figures["ttft_ms"] + figures["detect_ms"]
-    figures["second_question_ms"] = _first_token(runtime, face, SECOND)
+    figures["second_question_ms"] = runtime.ask(face, SECOND, max_tokens=1).timings["ttft_ms"]
     answer = runtime.ask(face, DESCRIBE)
     figures["token_ms"] = answer.timings["decode_ms"] / max(1, answer.tokens)
     return figures
 
 
-def _first_token(runtime: FaceInsight, face: Face, question: str) -> float:
-    usage = Usage()
-    next(runtime._generate(face, question, Sampling(max_tokens=1), usage))
-    return usage.ttft_ms
-
-
 def _limits(runtime: FaceInsight, frame: np.ndarray, box, threads: int, device: str) -> dict[str, float]:
-    """Least milliseconds of the figures above, where they can be known: see `of_this_machine`."""
+    """Computes the least milliseconds of the figures above, where they can be known: see `of_this_machine`."""
     face, prompter = runtime.perceive(frame, box), runtime.bundle.prompter
     prefix = prompter.prefix(face.labels, face.visual_tokens.shape[1])
     tokens, steps = [], []
     for question in (FIRST, SECOND):
-        usage = Usage()
-        next(runtime._generate(face, question, Sampling(max_tokens=1), usage))
         tokens.append(len(prompter.question(question, 64)))
-        steps.append(max(0, len(usage.reading) - 1))  # the first token comes with the prefill
+        # a step for each token of the reading and the one behind it, of which the first comes with the prefill
+        steps.append(runtime.ask(face, question, max_tokens=1).reading_tokens)
     limits = of_this_machine(runtime.bundle, len(prefix) + tokens[0], tokens[1], threads, device)
     for name, count in zip(("first_question_ms", "second_question_ms"), steps, strict=True):
         if name in limits:
@@ -126,7 +126,7 @@ def _limits(runtime: FaceInsight, frame: np.ndarray, box, threads: int, device: 
 
 
 def _frame(runtime: FaceInsight):
-    """skimage's astronaut if scikit-image is there, a rendered face otherwise; and its face box."""
+    """Returns skimage's astronaut where scikit-image is installed, else a rendered face; and the box of its face."""
     try:
         from skimage.data import astronaut
 
@@ -139,7 +139,10 @@ def _frame(runtime: FaceInsight):
 
 
 def process_figures(bundle: Path | None, threads: int, device: str = "cpu") -> dict[str, float]:
-    """A fresh process that only loads the runtime and answers once: import seconds, load seconds, peak memory."""
+    """Starts a process that only loads the runtime and answers once.
+
+    Returns {"import_s", "load_s", "peak_mb"}: seconds of import and of loading, and peak memory in MiB.
+    """
     script = (
         "import json,sys,time; a=time.perf_counter(); from faceinsight import FaceInsight; "
         "b=time.perf_counter(); import numpy as np; m=FaceInsight.load(sys.argv[1], sys.argv[3], int(sys.argv[2])); "
@@ -153,9 +156,9 @@ def process_figures(bundle: Path | None, threads: int, device: str = "cpu") -> d
 
 
 def peak_memory() -> float:
-    """This process's largest resident set, MiB.
+    """Returns this process's largest resident set in MiB.
 
-    Not ru_maxrss where /proc tells: a child's begins with what its parent had at the fork.
+    Where there is a /proc it is read there: ru_maxrss of a child begins with what its parent had at the fork.
     """
     try:
         lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
@@ -192,7 +195,7 @@ def _cpu_name() -> str:
 
 
 def _gpu_name(device: str) -> str:
-    """Its name where pycuda or PyTorch know it."""
+    """Returns the GPU's name where pycuda or PyTorch know it."""
     from .limits import gpu_name
 
     return gpu_name(device)

@@ -1,8 +1,8 @@
-"""Whether a bundle says what its model says: one question on one face, in INT8 and in float32 PyTorch, word for word.
+"""Compares what a bundle says with what its model says in float32 PyTorch, word for word.
 
-Both sides are the same runtime on the same frame with the same detector; behind the reference's stages stand PyTorch's
-modules. Each side refines its own box, so a difference anywhere in the chain reaches the answer. `faceinsight parity`
-shows the result.
+Both sides are the same runtime on the same frame with the same detector; the reference runs PyTorch's modules in the
+place of engines. Each side refines its own box, so a difference anywhere in the chain reaches the answer. `faceinsight
+parity` shows the result.
 """
 
 from __future__ import annotations
@@ -23,22 +23,24 @@ from faceinsight.models.data.dataset import read_labelled
 from faceinsight.models.data.readers import Record
 from faceinsight.models.faceinsight import FaceInsightModel
 from faceinsight.models.language_model import LanguageModel
-from faceinsight.runtime.bundle import NANO
+from faceinsight.runtime.backend import Backend
+from faceinsight.runtime.bundle import Bundle
 from faceinsight.runtime.engine import CacheEngine, Engine
 from faceinsight.runtime.errors import InputError, NoFaceError
 from faceinsight.runtime.perceive import HostPerception
 from faceinsight.runtime.pipeline import FaceInsight
 from faceinsight.runtime.progress import ProgressBar
+from faceinsight.runtime.vocabulary import Vocabulary
 
 from .accuracy import interval
 from .phrasings import held_out
-from .replies import ASKED
+from .survey import questions_about
 
 DESCRIBE = "Describe this face."
 
 
 class TorchStage(Engine):
-    """A stage that sees pixels or features, as its PyTorch module in float32."""
+    """Runs a stage that sees pixels or features as its PyTorch module, in float32."""
 
     def __init__(self, module: torch.nn.Module, stage: str):
         self._module, (self._inputs, self._outputs) = module, TENSOR_NAMES[stage]
@@ -51,7 +53,7 @@ class TorchStage(Engine):
 
 
 class TorchLanguage(CacheEngine):
-    """The language model in PyTorch, float32; its buffers are the KV cache, [1, N_kv, S, D] tensors."""
+    """Runs the language model in PyTorch, in float32. Its buffers are the KV cache, [1, N_kv, S, D] tensors."""
 
     def __init__(self, model: LanguageModel):
         self._model, self._layers = model, model.backbone.config.num_hidden_layers
@@ -76,17 +78,22 @@ class TorchLanguage(CacheEngine):
         return {name: found[name] for name in outputs}
 
 
-def with_pytorch(runtime: FaceInsight, network: FaceInsightModel) -> FaceInsight:
-    """The same runtime with PyTorch's modules in the place of its engines; it is changed in place."""
+def with_pytorch(bundle: Bundle, network: FaceInsightModel) -> FaceInsight:
+    """Makes the runtime of a bundle, of any target, with PyTorch's modules in the place of its engines.
+
+    network: the model that the bundle was built from.
+    """
     engines = {stage: TorchStage(getattr(network, stage), stage) for stage in TENSOR_NAMES}
-    runtime._perception = HostPerception(engines, runtime.bundle.manifest["sizes"], side_by_side=False)
-    runtime._decoder.engine = TorchLanguage(network.language)
-    return runtime
+    perception = HostPerception(engines, bundle.manifest["sizes"], side_by_side=False)
+    return FaceInsight(bundle, Backend(perception, TorchLanguage(network.language)))
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """A question about a face. kind: "yes/no Beard", "open Age", "describe"."""
+    """A question about a face.
+
+    kind: "yes/no Beard", "open Age" or "describe".
+    """
 
     face: Record
     kind: str
@@ -95,20 +102,34 @@ class Drawn:
 
 @dataclass(frozen=True)
 class Reply:
-    """What was said, and of what: labels and probabilities of the face as this side saw it."""
+    """What one side said.
+
+    labels, attributes: of the face as this side saw it; empty where it found none.
+    """
 
     text: str
-    labels: dict[str, str | bool]
+    labels: dict[str, str | bool | float]
     attributes: dict[str, float]
 
 
-def draw(faces: Sequence[Record], count: int, seed: int = 0) -> list[Drawn]:
-    """Questions about faces drawn at random: every kind equally often, in a wording that was never trained on."""
+def draw(faces: Sequence[Record], count: int, vocabulary: Vocabulary, seed: int = 0) -> list[Drawn]:
+    """Draws questions about faces at random: every kind equally often, in a wording that was never trained on where one
+    is written.
+
+    vocabulary: of the labels that are asked about.
+    """
     kinds: dict[str, list[str]] = {"describe": [DESCRIBE]}
-    for question in held_out().yes_no["everyday"]:
+    written = held_out(vocabulary)
+    for question in written.yes_no["everyday"]:
         kinds.setdefault(f"yes/no {question.label}", []).append(question.text)
-    for label, texts in held_out().what.items():
-        kinds[f"open {label}"] = [*texts, *([ASKED[label]] if label in ASKED else [])]
+    for label, texts in written.what.items():
+        kinds[f"open {label}"] = list(texts)
+    phrased = set(kinds)
+    for label in vocabulary:
+        for question in questions_about(label):
+            kind = f"{'open' if question.values is None else 'yes/no'} {label.name}"
+            if question.values is None or kind not in phrased:
+                kinds.setdefault(kind, []).append(question.text)
     chance = random.Random(seed)
     names = sorted(kinds)
     order = [names[i % len(names)] for i in range(count)]
@@ -117,7 +138,10 @@ def draw(faces: Sequence[Record], count: int, seed: int = 0) -> list[Drawn]:
 
 
 def replies(runtime: FaceInsight, drawn: Sequence[Drawn], name: str) -> list[Reply]:
-    """name: of the progress bar. That no face was found is what is said, too."""
+    """Asks the drawn questions; where no face is found, the error is the reply.
+
+    name: of the progress bar.
+    """
     found: list[Reply] = []
     with ProgressBar(name, len(drawn)) as advance:
         for item in drawn:
@@ -132,7 +156,7 @@ def replies(runtime: FaceInsight, drawn: Sequence[Drawn], name: str) -> list[Rep
 
 
 def compare(drawn: Sequence[Drawn], ours: Sequence[Reply], wanted: Sequence[Reply]) -> dict:
-    """What both sides said to the same questions.
+    """Compares what both sides said to the same questions.
 
     Returns {"questions", "identical", "share" and its 95 % "interval", "by_kind": {kind: [identical, questions]},
     "flips": {label: times that the two sides' faces had another value of it}, "differences": of every question whose
@@ -165,20 +189,23 @@ def compare(drawn: Sequence[Drawn], ours: Sequence[Reply], wanted: Sequence[Repl
 
 
 def parity(data: Path, bundle: Path | None, model: Path | None, questions: int, device: str = "cpu") -> dict:
-    """Asks both sides about the val faces of a data folder; see `compare`. Raises InputError for a bundle of another
-    model."""
+    """Asks both sides about the val faces of a data folder, and compares their replies as `compare` does.
+
+    bundle: its directory, the bundled nano's by default. model: the directory that it was built from, likewise.
+    questions: how many. device: where the bundle runs. Raises InputError for a bundle of another model.
+    """
     directory = model_directory(model)
     ours = FaceInsight.load(bundle, device)
-    # the reference computes nothing with its bundle, but takes prompt, rules and sizes from it
-    reference = FaceInsight.load(bundle if device == "cpu" else NANO)
-    if {side.bundle.manifest["model_hash"] for side in (ours, reference)} != {model_hash(directory)}:
+    if ours.bundle.manifest["model_hash"] != model_hash(directory):
         raise InputError(f"the bundle was not built from {directory}; give its model directory with --model")
-    drawn = draw(read_labelled(data, "val"), questions)
-    wanted = replies(with_pytorch(reference, FaceInsightModel.from_pretrained(directory)), drawn, "pytorch")
+    drawn = draw(read_labelled(data, "val", ours.vocabulary), questions, ours.vocabulary)
+    reference = with_pytorch(ours.bundle, FaceInsightModel.from_pretrained(directory))
+    wanted = replies(reference, drawn, "pytorch")
     return compare(drawn, replies(ours, drawn, "bundle"), wanted)
 
 
 def show(result: dict) -> None:
+    """Prints every difference, and the shares."""
     for item in result["differences"]:
         print(f"{item['face']}, {item['kind']}: {item['question']}")
         for side, text in zip(("bundle", "pytorch"), item["texts"], strict=True):

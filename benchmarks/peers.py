@@ -1,7 +1,7 @@
-"""Peers: any image-text-to-text model of Hugging Face, asked about the same faces and scored the same way as ours.
+"""Peers are image-text-to-text models of Hugging Face, which are asked about the same faces and scored as ours is.
 
-Two settings, as in the paper: the image and the question alone, or training-free, where what our model perceived goes
-before every question as text.
+There are two settings, as in the paper: the image and the question alone, or training-free, where what our model
+perceived goes before every question as text.
 """
 
 from __future__ import annotations
@@ -27,15 +27,17 @@ from transformers import (
 
 from faceinsight.models.data.answers import state
 from faceinsight.models.data.dataset import read_labelled
+from faceinsight.models.vocabulary import load_vocabulary
 from faceinsight.runtime.errors import FaceInsightError, InputError
 from faceinsight.runtime.image import load_image
-from faceinsight.runtime.labels import GROUPS, PARSE_CLASSES
+from faceinsight.runtime.parse_map import PARSE_CLASSES
 from faceinsight.runtime.pipeline import Face, FaceInsight
 from faceinsight.runtime.progress import ProgressBar
 from faceinsight.runtime.prompt import PromptTemplate
+from faceinsight.runtime.vocabulary import Vocabulary
 
-from .accuracy import Tally, require_known, share
-from .replies import asked_about, contradictory, said
+from .accuracy import Tally, share
+from .survey import Survey, Told
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 _KEPT = (
@@ -51,14 +53,14 @@ _PARTS = {
 
 
 class Peer:
-    """An image-text-to-text model with its processor; it decodes greedily."""
+    """An image-text-to-text model with its processor. It decodes greedily."""
 
     def __init__(self, source: str | Path, device: str = "cpu", dtype: str = "auto"):
-        """source: a local directory, or else a hub id. device: PyTorch's name of one ("cpu", "cuda:0").
+        """Loads the model; code that comes with it is never run.
 
-        dtype: of the weights, one of DTYPES; "auto" is the checkpoint's own. Code that comes with a model is never run.
-        Raises InputError for what is not such a model, lacks files or weights, needs a library that is not installed,
-        or does not fit the device.
+        source: a local directory, or else a hub id. device: PyTorch's name of one ("cpu", "cuda:0"). dtype: of the
+        weights, one of DTYPES; "auto" is the checkpoint's own. Raises InputError for what is not such a model, lacks
+        files or weights, needs a library that is not installed, or does not fit the device.
         """
         if dtype not in DTYPES:
             raise InputError(f"unknown dtype {dtype!r}; use {', '.join(DTYPES)}")
@@ -113,12 +115,13 @@ class Peer:
 
     @torch.inference_mode()
     def ask(self, image: np.ndarray, question: str, max_tokens: int = 32, context: str = "") -> str:
-        """The model's reply: its newly generated text, stripped; at most max_tokens tokens.
+        """Asks a question about an image and returns the newly generated text, stripped.
 
-        image: HxWx3 uint8 RGB. context: text before the question, on lines of its own. The processor's chat template
-        makes the prompt; without one it is "<image>\\nUSER: {context and question}\\nASSISTANT:", with the processor's
-        own image token. A control token's spelling in the text is taken out. Raises InputError for an empty question
-        or an unusable image.
+        image: HxWx3 uint8 RGB. max_tokens: the reply ends after so many. context: text before the question, on lines of
+        its own. The processor's chat template makes the prompt; without one it is
+        "<image>\\nUSER: {context and question}\\nASSISTANT:", with the processor's own image token. A control token's
+        spelling in the text is taken out. Raises InputError for an empty question or an unusable image,
+        FaceInsightError where the model cannot answer.
         """
         if max_tokens < 1:
             raise InputError(f"max_tokens is {max_tokens}; at least one is needed")
@@ -160,13 +163,14 @@ class Peer:
         return self.processor(images=picture, text=f"{image_token}USER: {text}\nASSISTANT:", return_tensors="pt")
 
 
-def knowledge_text(face: Face) -> str:
-    """What is known of a perceived face, in two lines of words that a general model understands.
+def knowledge_text(face: Face, vocabulary: Vocabulary) -> str:
+    """Writes what is known of a perceived face in two lines that a general model understands.
 
-    Its consistent labels as sentences, each with its confidence in per cent; then the visible parts of the parse map
-    with their shares of the crop in per cent, largest first, those under 0.05 left out.
+    The first has its consistent labels as sentences, with the confidence in per cent where there is one; the second
+    the visible parts of the parse map with their shares of the crop in per cent, largest first, without those under
+    0.05. vocabulary: of the model that perceived the face.
     """
-    known = "; ".join(f"{state(face.labels, label)} ({_confidence(face, label):.0%})" for label in face.labels)
+    known = "; ".join(_statement(face, label.name, vocabulary) for label in vocabulary)
     shares = np.bincount(face.parse_map.ravel(), minlength=len(PARSE_CLASSES)) / face.parse_map.size
     parts = sorted(zip(shares.tolist(), PARSE_CLASSES, strict=True), reverse=True)
     visible = [
@@ -178,42 +182,47 @@ def knowledge_text(face: Face) -> str:
     )
 
 
-def _confidence(face: Face, label: str) -> float:
-    """The probability of a label's value; of one that holds when the others do not, what they leave."""
-    value = face.labels[label]
-    if label not in GROUPS:
-        return face.attributes[label] if value else 1 - face.attributes[label]
-    chosen = GROUPS[label][value]
-    return face.attributes[chosen] if chosen else 1 - sum(face.attributes[n] for n in GROUPS[label].values() if n)
+def _statement(face: Face, name: str, vocabulary: Vocabulary) -> str:
+    confidence = vocabulary.confidence(name, face.labels, face.attributes)
+    sentence = state(face.labels, name, vocabulary)
+    return sentence if confidence is None else f"{sentence} ({confidence:.0%})"
 
 
 def score_peer(
-    peer, data_folder: str | Path, split: str = "val", limit: int | None = None, model: FaceInsight | None = None
+    peer,
+    data_folder: str | Path,
+    split: str = "val",
+    limit: int | None = None,
+    model: FaceInsight | None = None,
+    vocabulary: Vocabulary | None = None,
+    task: str | None = None,
 ) -> dict:
-    """Asks every question of `asked_about` about every face of a data folder (labels.csv and images/), each on its own.
+    """Asks every question of a vocabulary about every face of a labelled folder (see `read_labelled`), each on its own.
 
     peer: a `Peer`, or anything with its `ask`; it sees the whole image. model: perceives each face, whose
-    `knowledge_text` goes before every question (the training-free setting); None: no knowledge.
+    `knowledge_text` goes before every question (the training-free setting); None: no knowledge. vocabulary: what is
+    asked about; the model's by default, and without a model that of the bundled nano. task: asks about the labels of
+    this task only.
 
-    Returns {"faces", "failed", "knowledge", "labels": {name of ASKED: {"faces": whose label is known, "accuracy",
-    "balanced_accuracy",
-    "interval", "confusion", "asked", "answered": replies that could be read}}, "age_exact", "age_within_one_group",
-    "contradictions": share of the faces asked about whose own replies contradict each other, "ms_per_answer": p50}.
-    A reply that cannot be read and a face that cannot be perceived count as wrong; only what is read can contradict.
-    Raises InputError for an unusable folder.
+    Returns {"faces", "failed", "knowledge": whether there was a model, "labels": see `Tally.labels`, and of each
+    {"asked", "answered": replies that could be read}, "numbers": see `Tally.numbers`, "contradictions": share of the
+    faces asked about whose own replies contradict each other, "ms_per_answer": p50}. A reply that cannot be read and a
+    face that cannot be perceived count as wrong; only what is read can contradict. Raises InputError for an unusable
+    folder, and where no face has a label that is asked for.
     """
-    faces = read_labelled(data_folder, split, limit)
-    asked = asked_about(face.labels for face in faces)
-    require_known(faces, asked)
-    tally, answered, times = Tally(asked), collections.Counter(), []
+    vocabulary = vocabulary or (load_vocabulary("nano") if model is None else model.vocabulary)
+    faces = read_labelled(data_folder, split, vocabulary, limit)
+    survey = Survey(vocabulary, [face.labels for face in faces], task)
+    tally, answered, times = Tally(survey), collections.Counter(), []
     failed, contradictions = 0, 0
     with ProgressBar("peer", len(faces)) as advance:
         for labelled in faces:
             try:
                 image = labelled.load()
-                box = labelled.box(image.shape)
-                context = "" if model is None else knowledge_text(model.perceive(image, box))
-                told = _replies(peer, image, context, asked, times)
+                context = ""
+                if model is not None:
+                    context = knowledge_text(model.perceive(image, labelled.box(image.shape)), model.vocabulary)
+                told = _told(peer, image, context, survey, times)
             except FaceInsightError as error:
                 failed += 1
                 print(f"{labelled.name}: {error}", file=sys.stderr)
@@ -221,36 +230,33 @@ def score_peer(
             else:
                 tally.add(labelled.labels, told)
                 answered.update(name for name, value in told.items() if value is not None)
-                contradictions += contradictory(told)
+                contradictions += survey.contradictory(told)
             advance({})
     seen = len(faces) - failed
-    counts = {name: {"asked": seen, "answered": answered[name]} for name in asked}
     return {
         "faces": len(faces),
         "failed": failed,
         "knowledge": model is not None,
-        "labels": {name: scores | counts[name] for name, scores in tally.labels().items()},
-        "age_exact": tally.age_within(0),
-        "age_within_one_group": tally.age_within(1),
+        "labels": {
+            name: scores | {"asked": seen, "answered": answered[name]} for name, scores in tally.labels().items()
+        },
+        "numbers": tally.numbers(),
         "contradictions": share(contradictions, seen),
         "ms_per_answer": statistics.median(times) if times else None,
     }
 
 
-def _replies(
-    peer, image: np.ndarray, context: str, asked: dict[str, str], times: list[float]
-) -> dict[str, str | bool | None]:
-    """What the peer says to each question, None where it cannot be read; appends milliseconds to `times`."""
-    told = {}
-    for name, question in asked.items():
+def _told(peer, image: np.ndarray, context: str, survey: Survey, times: list[float]) -> Told:
+    """Asks a peer all questions and reads its replies; appends milliseconds to `times`."""
+    replies = {}
+    for question in survey.questions:
         start = time.perf_counter()
-        reply = peer.ask(image, question, context=context)
+        replies[question.name] = peer.ask(image, question.text, context=context)
         times.append((time.perf_counter() - start) * 1e3)
-        told[name] = said(name, reply)
-    return told
+    return survey.told(replies)
 
 
 def _sentence(error: Exception) -> str:
-    """The first sentence of an error, in one line, at most 200 characters."""
+    """Cuts an error's text down to its first sentence, in one line of at most 200 characters."""
     words = " ".join(str(error).split()) or type(error).__name__
     return re.split(r"(?<=\.)\s", words)[0][:200].rstrip(".") + "."

@@ -1,5 +1,5 @@
-"""The runtime's chain in PyTorch, as a peer to be timed: the same frame, box, crops, prompt and number of steps, with a
-Hugging Face KV cache."""
+"""Runs the runtime's chain in PyTorch, as a peer to be timed: the same frame, box, crops, prompt and number of steps,
+with a Hugging Face KV cache."""
 
 from __future__ import annotations
 
@@ -12,32 +12,26 @@ from torch import nn
 
 from faceinsight.models.checkpoint import model_directory, model_hash
 from faceinsight.models.faceinsight import FaceInsightModel
+from faceinsight.runtime.answering import READING_TOKENS
 from faceinsight.runtime.errors import InputError
-from faceinsight.runtime.generate import READING_TOKENS
 from faceinsight.runtime.image import crop_matrix, refined_box, warp
 from faceinsight.runtime.pipeline import FaceInsight
-from faceinsight.runtime.prompt import Prompter
 
 QUESTION = "is the person wearing eyeglasses?"
 STEPS = 20
 """Tokens over which the time of one is averaged."""
-# complete labels, so that both sides read a prompt of the same length
-_LABELS = {"Gender": "female", "Age": "35-49", "Hair_Color": "brown"} | {
-    name: False
-    for name in (
-        "Eyeglasses", "Smiling", "Teeth_Visible", "Mustache", "Beard", "Bald",
-        "Receding_Hairline", "Long_Hair", "Wearing_Hat", "Wearing_Necktie",
-    )
-}  # fmt: skip
 
 
 class PytorchPeer:
-    """FP32 on a CPU; on a GPU products are float16 and what lies between them as autocast has it. compiled: every stage
-    through torch.compile."""
+    """A model in PyTorch: in float32 on a CPU; on a GPU with products in float16 and the rest as autocast has it."""
 
     def __init__(self, model: Path | None, runtime: FaceInsight, threads: int, device: str, compiled: bool = False):
-        """model: the model directory that the runtime's bundle was built from, the bundled nano if None. Raises
-        InputError for another one, or a GPU that PyTorch does not see."""
+        """Loads the model of a runtime's bundle.
+
+        model: the directory that the bundle was built from, the bundled nano's if None. threads: of the CPU. device:
+        "cpu" or "cuda:N". compiled: runs every stage through torch.compile. Raises InputError for a bundle of another
+        model, or a GPU that PyTorch does not see.
+        """
         directory = model_directory(model)
         if model_hash(directory) != runtime.bundle.manifest.get("model_hash"):
             raise InputError(
@@ -54,16 +48,17 @@ class PytorchPeer:
                 if isinstance(module, (nn.Linear, nn.Conv2d)):
                     module.half()  # once: autocast would convert them anew in every call
         self._sizes = runtime.bundle.manifest["sizes"]
-        self._prompter = Prompter(
-            self._network.tokenizer_json, self._network.config.prompt, self._network.language.vocab_size
-        )
+        self._prompter, vocabulary = runtime.bundle.prompter, runtime.vocabulary
+        # complete labels of some face, so that both sides read a prompt of about the same length
+        count = len(vocabulary.attributes) + len(vocabulary.numbers)
+        self._labels = vocabulary.decide(*vocabulary.outputs([0.1] * count))
         self._stages = {name: getattr(self._network, name) for name in ("refiner", "parser", "vision", "fusion")}
         self._stages["language"] = self._network.language.backbone
         if compiled:
             self._stages = {name: torch.compile(stage) for name, stage in self._stages.items()}
 
     def measure(self, frame: np.ndarray, box) -> dict[str, float]:
-        """One frame, under the names of `latency.measure_runtime`."""
+        """Times one frame. Returns {figure: milliseconds}, under the names of `latency.measure_runtime`."""
         with torch.no_grad(), torch.autocast("cuda", torch.float16, enabled=self._cuda):
             return self._measured(frame, box)
 
@@ -97,7 +92,7 @@ class PytorchPeer:
         return figures
 
     def _first_token(self, tokens: torch.Tensor):
-        prefix = self._prompter.prefix(_LABELS, tokens.shape[1])
+        prefix = self._prompter.prefix(self._labels, tokens.shape[1])
         token, cache = self._step([*prefix, *self._prompter.question(QUESTION, 64)], tokens, None)
         answer_id, hidden = self._prompter.answer_id, 0
         # what is written before the answer is not shown; the runtime has to wait for it, too
@@ -106,7 +101,7 @@ class PytorchPeer:
         return (token if answer_id is None else self._step([token], tokens, cache)[0]), cache
 
     def _step(self, ids: list[int], tokens: torch.Tensor, cache):
-        """The next token's id and the cache."""
+        """Runs token ids; returns the next token's id and the cache."""
         embeds = self._network.language.embed(torch.tensor([ids], device=self._device), tokens)
         out = self._stages["language"](inputs_embeds=embeds, past_key_values=cache, use_cache=True, logits_to_keep=1)
         return int(out.logits[0, -1].argmax()), out.past_key_values
@@ -116,7 +111,7 @@ class PytorchPeer:
         return torch.from_numpy(warp(frame, crop_matrix(box, side), side)[None]).to(self._device)
 
     def _now(self) -> float:
-        """Seconds, when all that was begun is done."""
+        """Waits until the GPU has done all that was begun; returns the clock in seconds."""
         if self._cuda:
             torch.cuda.synchronize(self._device)
         return time.perf_counter()

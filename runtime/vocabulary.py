@@ -153,7 +153,7 @@ class Vocabulary:
         given = labels.get(label.name)
         if given is None and (bounds := as_bounds(labels.get(label.source))):
             inside = [
-                v.name for v in label.values if v.bounds and v.bounds[0] <= bounds[0] and bounds[1] <= v.bounds[1]
+                v.name for v in label.values if v.bounds and v.bounds[0] <= bounds[0] and _below(bounds, v.bounds[1])
             ]
             return inside[0] if inside else None
         if given is None:

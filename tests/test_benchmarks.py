@@ -7,10 +7,8 @@ import json
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from faceinsight.benchmarks.ablation import VARIANTS, _learner, _train, ablate, markdown, score
-from faceinsight.benchmarks.accuracy import PARTS, PartsTally, evaluate
 from faceinsight.benchmarks.latency import bench
 from faceinsight.benchmarks.pytorch_peer import PytorchPeer
 from faceinsight.models.checkpoint import model_directory
@@ -22,7 +20,7 @@ from faceinsight.models.training.gallery import Gallery
 from faceinsight.models.training.stages import label_weights
 from faceinsight.models.training.trainer import Schedule
 from faceinsight.runtime.errors import InputError
-from faceinsight.runtime.labels import IGNORE, NAMES, PARSE_CLASSES
+from faceinsight.runtime.labels import NAMES
 
 
 @pytest.fixture(scope="module")
@@ -145,33 +143,3 @@ def test_the_logic_loss_is_part_of_the_variants_that_have_it(monkeypatch):
         learner = _learner(model, variant, samples, torch.zeros(len(NAMES)), seed=0)
         _train(learner, variant, gallery.batches(4, 0), label_weights(samples), Schedule(2, warmup=1))
         assert len(seen) == 2 * variant.logic
-
-
-def test_parts_of_the_parse_map_are_scored_where_they_are_known():
-    """Left and right eye are one part; what nobody knows counts for nothing."""
-    skin, left, right = (PARSE_CLASSES.index(name) for name in ("skin", "l_eye", "r_eye"))
-    wanted = np.array([[skin, skin, left, right], [skin, IGNORE, IGNORE, 0]], np.uint8)
-    found = np.array([[skin, left, right, right], [skin, left, 0, 0]], np.uint8)
-    tally = PartsTally()
-    assert tally.scores() is None
-    tally.add(found, wanted)
-    scores = tally.scores()
-    assert scores["skin"] == 2 / 3 and scores["eyes"] == 2 / 3 and scores["background"] == 1
-    assert set(scores) == {"skin", "eyes", "background", "mean"} and scores["mean"] == (2 / 3 + 2 / 3 + 1) / 3
-    tally.add(np.full((2, 2), skin, np.uint8), np.full((2, 2), IGNORE, np.uint8))
-    assert tally.scores() == scores
-
-
-def test_evaluate_scores_the_parse_maps_of_a_folder(model, tmp_path):
-    (tmp_path / "images").mkdir()
-    (tmp_path / "masks").mkdir()
-    for seed in range(2):
-        sample = generate(seed)
-        Image.fromarray(sample.image).save(tmp_path / "images" / f"{seed}.png")
-        Image.fromarray(sample.parse_map).save(tmp_path / "masks" / f"{seed}.png")
-    (tmp_path / "labels.csv").write_text("file,split,Gender\n0.png,val,male\n1.png,val,female\n")
-    scores = evaluate(model, tmp_path)["parse_map"]
-    assert set(scores) == {*PARTS, "mean"} and scores["mean"] > 0.5 and scores["background"] > 0.8
-    (tmp_path / "masks" / "0.png").write_bytes(b"damaged")
-    (tmp_path / "masks" / "1.png").unlink()
-    assert evaluate(model, tmp_path)["parse_map"] is None

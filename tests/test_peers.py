@@ -7,7 +7,6 @@ import importlib
 import importlib.util
 import json
 
-import cv2
 import numpy as np
 import pytest
 import torch
@@ -18,12 +17,13 @@ from transformers import processing_utils as hf_processing
 from transformers.models.smolvlm import processing_smolvlm
 
 from faceinsight.benchmarks.peers import Peer, knowledge_text, score_peer
-from faceinsight.benchmarks.replies import ASKED, age_group, hair_colour, says_yes
-from faceinsight.models.data.answers import answer_what, state
-from faceinsight.models.data.synthetic import generate, sample_labels
+from faceinsight.models.data.synthetic import generate
+from faceinsight.models.vocabulary import load_vocabulary
 from faceinsight.runtime.errors import InputError
-from faceinsight.runtime.labels import FLAGS, GROUPS, LABELS, MORE, NAMES, PARSE_CLASSES
+from faceinsight.runtime.parse_map import PARSE_CLASSES
 from faceinsight.runtime.pipeline import Face
+
+from .stand_ins import FACES, FLAGS, NANO, StandIn, replies, save_faces
 
 BYTES = sorted(pre_tokenizers.ByteLevel.alphabet())
 LANGUAGE = {
@@ -333,151 +333,34 @@ def test_a_missing_library_is_named(tmp_path):
 
 def made_face(**labels) -> Face:
     """Labels with probability 0.9 (or 0.1) each, over a crop of half skin, 3 % left eye and 0.04 % mouth."""
-    attributes = dict.fromkeys(NAMES, 0.1) | {n: 0.9 for n in FLAGS if labels.get(n)}
+    attributes = dict.fromkeys(NANO.attribute_names, 0.1) | {n: 0.9 for n in FLAGS if labels.get(n)}
     parse_map = np.zeros((50, 50), np.uint8)
     parse_map[:25] = PARSE_CLASSES.index("skin")
     parse_map.flat[:75], parse_map.flat[-1] = PARSE_CLASSES.index("l_eye"), PARSE_CLASSES.index("mouth")
     chosen = {"Gender": "female", "Age": "50-64", "Hair_Color": "red"} | dict.fromkeys(FLAGS, False) | labels
-    attributes |= {name: 0.61 for g in GROUPS if g in chosen and (name := GROUPS[g][chosen[g]])}
-    return Face((0, 0, 9, 9), (0, 0, 9, 9), attributes, chosen, parse_map, {}, np.zeros((1, 1, 1), np.float32), "")
+    held = [NANO[name].value(chosen[name]).attribute for name in ("Gender", "Age", "Hair_Color")]
+    attributes |= {attribute.name: 0.61 for attribute in held if attribute}
+    tokens = np.zeros((1, 1, 1), np.float32)
+    return Face((0, 0, 9, 9), (0, 0, 9, 9), attributes, {"Age_Years": 41.6}, chosen, parse_map, {}, tokens, "")
 
 
 def test_knowledge_is_the_labels_in_words_and_the_parts():
-    known, parts = knowledge_text(made_face(Smiling=True)).splitlines()
+    known, parts = knowledge_text(made_face(Smiling=True), NANO).splitlines()
     for words in (
         "this is a woman (90%)", "she looks between 50 and 64 years old (61%)", "her hair is red (61%)",
         "she is smiling (90%)", "she is not wearing eyeglasses (90%)",
     ):  # fmt: skip
         assert words in known
-    assert known.count("%)") == len(LABELS)
+    assert known.count("%)") == len(NANO.labels)
     assert parts.endswith("around the face: skin 47.0%, left eye 3.0%.")
-    assert "this is a man (61%)" in knowledge_text(made_face(Gender="male"))
+    assert "this is a man (61%)" in knowledge_text(made_face(Gender="male"), NANO)
 
 
-class StandIn:
-    """Replies that we wrote; which face it is stands in the first pixel."""
-
-    def __init__(self, *replies: dict[str, str]):
-        self.replies, self.contexts = replies, []
-
-    def ask(self, image, question, max_tokens=32, context=""):
-        self.contexts.append(context)
-        name = next(name for name, asked in ASKED.items() if asked == question)
-        return self.replies[image[0, 0, 0] // 10][name]
-
-
-def labels(gender, age, hair, *held, unknown=()):
-    flags = {flag: None if flag in unknown else flag in held for flag in FLAGS}
-    return {"Gender": gender, "Age": age, "Hair_Color": hair} | flags
-
-
-FACES = (
-    labels("male", "50-64", "gray", "Eyeglasses", "Beard", "Mustache"),
-    labels("female", "0-34", "brown", "Smiling", "Teeth_Visible", "Long_Hair"),
-    labels("male", "65+", None, "Bald", unknown=("Wearing_Hat",)),
-)
-
-
-def replies(known, **others) -> dict[str, str]:
-    """The right replies, as a talkative model gives them; No where nobody knows."""
-    said = {flag: "Yes, it is so." if known[flag] else "No." for flag in FLAGS}
-    said["Male"] = "The answer is yes." if known["Gender"] == "male" else "**No**, not a man."
-    said["Female"] = "yes" if known["Gender"] == "female" else "no"
-    said["Age"] = state(known, "Age")
-    said["Gray_Hair"] = "Yes" if known["Hair_Color"] in ("gray", "white") else "No"
-    said["Hair_Color"] = f"The hair is {known['Hair_Color']}." if known["Hair_Color"] else "It cannot be seen."
-    return said | others
-
-
-def save_faces(directory, faces, images=None):
-    (directory / "images").mkdir(parents=True)
-    table = [",".join(["file", "split", *LABELS])]
-    for index, known in enumerate(faces):
-        image = np.full((64, 64, 3), 10 * index, np.uint8) if images is None else images[index]
-        cv2.imwrite(str(directory / "images" / f"{index}.png"), image[..., ::-1])
-        cells = ["" if v is None else str(int(v)) if isinstance(v, bool) else v for v in known.values()]
-        table.append(",".join([f"{index}.png", "val", *cells]))
-    (directory / "labels.csv").write_text("\n".join(table))
-    return directory
-
-
-@pytest.fixture
-def folder(tmp_path):
-    return save_faces(tmp_path / "data", FACES)
-
-
-def test_a_perfect_peer_is_right_everywhere(folder):
-    found = score_peer(StandIn(*map(replies, FACES)), folder)
-    assert found["faces"] == 3 and found["failed"] == 0 and not found["knowledge"]
-    assert found["age_exact"] == found["age_within_one_group"] == 1 and found["contradictions"] == 0
-    assert list(found["labels"]) == [name for name in ASKED if name not in MORE] and found["ms_per_answer"] > 0
-    for name, scores in found["labels"].items():
-        unknown = name in ("Gray_Hair", "Hair_Color", "Wearing_Hat")
-        assert scores["faces"] == 3 - unknown and scores["accuracy"] == 1 and scores["asked"] == 3
-        assert scores["answered"] == (2 if name == "Hair_Color" else 3)
-    assert found["labels"]["Beard"]["balanced_accuracy"] == found["labels"]["Age"]["balanced_accuracy"] == 1
-    assert found["labels"]["Wearing_Necktie"]["balanced_accuracy"] is None  # only one of its values is there
-
-
-def test_errors_are_counted_by_hand(folder):
-    first = replies(FACES[0], Eyeglasses="No.", Age="He is 70.", Gray_Hair="Perhaps.")
-    second = replies(FACES[1], Smiling="No.", Age="In her fifties.", Hair_Color="blond")
-    third = replies(FACES[2], Male="No.", Age="It is hard to say.", Bald="")
-    found = score_peer(StandIn(first, second, third), folder)
-    scores = found["labels"]
-    # Wilson: none of one is 0 to .7935, two of two .3424 to 1
-    interval = pytest.approx((0.5 - 0.6576 / 2, 0.5 + 0.7935 / 2), abs=1e-4)
-    assert scores["Eyeglasses"] == {
-        "faces": 3, "accuracy": 2 / 3, "balanced_accuracy": 0.5, "interval": interval, "asked": 3, "answered": 3,
-        "confusion": {"True": {"False": 1}, "False": {"False": 2}},
-    }  # fmt: skip
-    assert scores["Male"]["accuracy"] == 2 / 3 and scores["Male"]["balanced_accuracy"] == 0.75
-    assert scores["Bald"]["accuracy"] == 2 / 3 and scores["Bald"]["answered"] == 2
-    assert scores["Bald"]["balanced_accuracy"] == 0.5
-    assert scores["Gray_Hair"]["accuracy"] == 0.5 and scores["Hair_Color"]["accuracy"] == 0.5
-    assert scores["Age"]["accuracy"] == found["age_exact"] == 0
-    assert found["age_within_one_group"] == 1 / 3  # 65+ for 50-64; 50-64 for 0-34 is two off, no reply is wrong
-    assert found["contradictions"] == 1 / 3  # the third is neither a man nor a woman
-
-
-def test_a_peer_that_refuses_is_wrong_but_never_contradictory(folder):
-    sorry = dict.fromkeys(ASKED, "I'm sorry, but I can't help with identifying people.")
-    found = score_peer(StandIn(sorry, sorry, sorry), folder)
-    assert all(s["accuracy"] == 0 and s["answered"] == 0 and s["asked"] == 3 for s in found["labels"].values())
-    assert found["labels"]["Male"]["balanced_accuracy"] == 0
-    assert found["age_exact"] == found["age_within_one_group"] == found["contradictions"] == 0
-
-
-def test_contradictory_faces_are_counted_once(folder):
-    first = replies(FACES[0], Male="No.", Wearing_Hat="Yes.", Bald="Yes.")
-    second = replies(FACES[1], Male="Yes.")
-    assert score_peer(StandIn(first, second, replies(FACES[2])), folder)["contradictions"] == 2 / 3
-    assert score_peer(StandIn(first), folder, limit=1)["contradictions"] == 1
-
-
-@pytest.mark.parametrize(
-    ("contradictory", "said"),
-    [
-        (True, {"Male": "No", "Beard": "Yes"}),
-        (True, {"Male": "No", "Mustache": "Yes"}),
-        (True, {"Male": "Hm", "Female": "Yes", "Beard": "Yes"}),
-        (True, {"Male": "Yes", "Female": "Yes"}),
-        (True, {"Male": "No", "Female": "No"}),
-        (True, {"Wearing_Hat": "Yes", "Receding_Hairline": "Yes"}),
-        (True, {"Gray_Hair": "Yes", "Hair_Color": "brown"}),
-        (True, {"Gray_Hair": "No", "Hair_Color": "silver"}),
-        (True, {"Gray_Hair": "No", "Hair_Color": "white"}),
-        (False, {"Male": "Hm", "Female": "Hm", "Beard": "Yes"}),
-        (False, {"Male": "No", "Beard": "No", "Mustache": "Perhaps"}),
-        (False, {"Gray_Hair": "Yes", "Hair_Color": "gray"}),
-        (False, {"Gray_Hair": "Yes", "Hair_Color": "brown or red"}),
-        (False, {"Bald": "Yes", "Receding_Hairline": "Yes"}),
-    ],
-)
-def test_what_contradicts_itself(tmp_path, contradictory, said):
-    folder = save_faces(tmp_path / "data", FACES[:1])
-    found = score_peer(StandIn(dict.fromkeys(ASKED, "Hm") | said), folder)
-    assert found["contradictions"] == contradictory
+def test_knowledge_states_a_number():
+    face = made_face(Age_Years=42, Race="indian")
+    face.attributes.update(dict.fromkeys(load_vocabulary("demographics").attribute_names, 0.2))
+    known = knowledge_text(face, load_vocabulary("demographics")).splitlines()[0]
+    assert "she looks about 42 years old; she looks Indian (20%)" in known
 
 
 def test_knowledge_goes_before_every_question_and_a_face_that_is_not_found_is_wrong(tmp_path, model, capsys):
@@ -493,21 +376,14 @@ def test_knowledge_goes_before_every_question_and_a_face_that_is_not_found_is_wr
     told, untold = Told(replies(FACES[1])), Told(replies(FACES[1]))
     found, plain = score_peer(told, folder, model=model), score_peer(untold, folder)
     face = model.perceive(rendered.image)
-    assert set(told.contexts) == {knowledge_text(face)} and set(untold.contexts) == {""}
+    assert set(told.contexts) == {knowledge_text(face, model.vocabulary)} and set(untold.contexts) == {""}
     assert found["knowledge"] and found["failed"] == 1 and "1.png: no face found" in capsys.readouterr().err
-    assert plain["failed"] == 0 and plain["labels"]["Smiling"]["accuracy"] == plain["age_exact"] == 1
-    assert found["labels"]["Smiling"]["accuracy"] == found["age_within_one_group"] == 0.5
+    assert plain["failed"] == 0 and plain["labels"]["Smiling"]["accuracy"] == plain["labels"]["Age"]["accuracy"] == 1
+    assert found["labels"]["Smiling"]["accuracy"] == found["labels"]["Age"]["within_one"] == 0.5
     assert found["labels"]["Smiling"]["asked"] == found["labels"]["Smiling"]["answered"] == 1
     (folder / "images" / "1.png").write_bytes(b"no image")
     damaged = score_peer(Told(replies(FACES[1], Male="Yes.")), folder)
     assert damaged["failed"] == 1 and damaged["contradictions"] == 1  # of the one face that was asked about
-
-
-def test_a_bad_folder_is_refused(tmp_path, folder):
-    with pytest.raises(InputError, match=r"labels\.csv is our own format"):
-        score_peer(StandIn(), tmp_path)
-    with pytest.raises(InputError, match="no row in split 'test'"):
-        score_peer(StandIn(), folder, split="test")
 
 
 def test_a_random_peer_is_scored_from_file_to_figures(llava, tmp_path):
@@ -525,64 +401,6 @@ def test_our_own_model_asked_as_a_peer_is_read_in_full(tmp_path, model):
 
     images = [generate(seed).image for seed in (3, 5)]
     found = score_peer(Ours(), save_faces(tmp_path / "d", [model.perceive(i).labels for i in images], images))
-    assert found["contradictions"] == 0 and found["age_exact"] == 1
+    assert found["contradictions"] == 0
     for name, scores in found["labels"].items():
         assert scores["answered"] == 2 and scores["accuracy"] == 1, name
-
-
-@pytest.mark.parametrize(
-    ("reply", "said"),
-    [
-        ("Yes", True), ("yes.", True), ("No, he is not.", False), ("The answer is yes.", True), ("Answer: No", False),
-        ("**Yes**", True), ('"No"', False), ("My answer is: no", False), ("The answer: **No**", False),
-        ("", None), ("Perhaps", None), ("Yes or no?", None), ("yes/no", None), ("No idea.", None), ("Nobody", None),
-        ("No one can tell.", None), ("The answer is not yes", None), ("Not really", None), ("Yesterday", None),
-    ],
-)  # fmt: skip
-def test_yes_and_no_are_read(reply, said):
-    assert says_yes(reply) is said
-
-
-@pytest.mark.parametrize(
-    ("reply", "group"),
-    [
-        ("Under 35", "0-34"), ("under thirty-five", "0-34"), ("34 or younger", "0-34"), ("early 30s", "0-34"),
-        ("30 to 35", "0-34"), ("a young woman", "0-34"), ("35 to 49", "35-49"), ("35–49 years", "35-49"),
-        ("thirty five to forty nine", "35-49"), ("between 40 and 50", "35-49"), ("in her late thirties", "35-49"),
-        ("40's", "35-49"), ("45", "35-49"), ("50-60", "50-64"), ("in his fifties", "50-64"), ("about 55.", "50-64"),
-        ("early to mid 50s", "50-64"), ("He is 58 years old, so 50 to 64.", "50-64"), ("90% sure: 50 to 64", "50-64"),
-        ("50 to 64, not 65 and older", "50-64"), ("not under 35 but 50 to 64", "50-64"), ("sixty-five", "65+"),
-        ("65 and older", "65+"), ("65+", "65+"), ("65 years or more", "65+"), ("over 65", "65+"), ("late 60s", "65+"),
-        ("a 70-year-old man", "65+"), ("in his 60s, so 65 and older", "65+"), ("an elderly man", "65+"),
-        ("", None), ("I cannot tell", None), ("30s", None), ("mid 60s", None), ("60-70", None), ("over 60", None),
-        ("middle-aged", None), ("35 to 49 or 50 to 64", None), ("the fifties or sixties", None), ("90% sure", None),
-        ("There are 2 people", None), ("taken in the 1950s", None), ("350", None), ("late 40s to early 50s", None),
-        (ASKED["Age"], None),
-    ],
-)  # fmt: skip
-def test_age_groups_are_read(reply, group):
-    assert age_group(reply) == group
-
-
-@pytest.mark.parametrize(
-    ("reply", "colour"),
-    [
-        ("gray", "gray"), ("Grey.", "gray"), ("silver", "gray"), ("salt-and-pepper", "gray"), ("blonde", "blond"),
-        ("brunette", "brown"), ("dark brown hair", "brown"), ("He is a redhead", "red"), ("auburn", "red"),
-        ("The hair color that fits best is brown.", "brown"), ("hair is mostly white", "white"),
-        ("The man wears a black suit and has gray hair.", "gray"), ("a white man with brown hair", "brown"),
-        ("In this black and white photo the hair is brown", "brown"), ("not brown but black", "black"),
-        ("It isn't gray, it's white.", "white"), ("Hair color: red", "red"),
-        ("", None), ("bald", None), ("tired", None), ("black or brown", None), ("gray or white hair", None),
-        ("reddish brown", None), (ASKED["Hair_Color"], None),
-    ],
-)  # fmt: skip
-def test_hair_colours_are_read(reply, colour):
-    assert hair_colour(reply) == colour
-
-
-def test_our_own_sentences_are_read_as_what_they_say():
-    rng = np.random.default_rng(0)
-    for known in (sample_labels(rng) for _ in range(200)):
-        assert age_group(answer_what(known, "age")) == known["Age"]
-        assert hair_colour(answer_what(known, "hair")) == known["Hair_Color"]

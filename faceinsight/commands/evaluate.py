@@ -18,7 +18,7 @@ from .output import figure, print_json, print_table
 
 
 class Task(StrEnum):
-    """The paper's three tasks; each shows some of the labels."""
+    """The paper's three tasks; each is about some of the labels."""
 
     attributes = "attributes"
     demographics = "demographics"
@@ -37,7 +37,7 @@ def evaluate(
     data: LabelledData,
     bundle: BundleDir = None,
     split: Annotated[str, typer.Option(help="Split of the data to use: train, val or test.")] = "val",
-    task: Annotated[Task | None, typer.Option(help="Show the labels of this task only; all by default.")] = None,
+    task: Annotated[Task | None, typer.Option(help="Ask about the labels of this task only; all by default.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Most faces to use; all by default.")] = None,
     phrasings: Annotated[
         int,
@@ -71,8 +71,6 @@ def evaluate(
     It reports how often labels are right, and how often answers agree with the model's own labels.
     With --peer it asks another model the same questions.
     """
-    from faceinsight.benchmarks.replies import TASKS
-
     if out is not None:
         _make_folder(out)
     if peer is None:
@@ -82,7 +80,7 @@ def evaluate(
             )
         from faceinsight.benchmarks.accuracy import evaluate as run
 
-        result = run(FaceInsight.load(bundle, "cpu", threads), data, split, limit, phrasings)
+        result = run(FaceInsight.load(bundle, "cpu", threads), data, split, limit, phrasings, task)
     else:
         if setting is Setting.fine_tuned:
             raise InputError("a peer is not fine-tuned; leave --peer out, or give --setting plain or training-free")
@@ -94,9 +92,7 @@ def evaluate(
         from faceinsight.benchmarks.peers import Peer, score_peer
 
         knowledge = FaceInsight.load(bundle, "cpu", threads) if setting is Setting.training_free else None
-        result = score_peer(Peer(peer, peer_device or "cpu"), data, split, limit, knowledge)
-    shown = result["labels"] if task is None else TASKS[task.value]
-    result["labels"] = {name: scores for name, scores in result["labels"].items() if name in shown}
+        result = score_peer(Peer(peer, peer_device or "cpu"), data, split, limit, knowledge, task=task)
     if out is not None:
         from faceinsight.benchmarks.accuracy import confusion_pictures
 
@@ -126,9 +122,12 @@ def _print_scores(result: dict, task: Task | None) -> None:
     print_table(title, ("label", "balanced", "95 % interval", "accuracy", "faces"), rows)
     if task is None and (parts := result.get("parse_map")):
         print("parse map, IoU: " + ", ".join(f"{part} {iou:.3f}" for part, iou in parts.items()))
-    if task in (None, Task.demographics):
-        exact, near = (figure(result[name]) for name in ("age_exact", "age_within_one_group"))
-        print(f"age group: exact {exact}, within one group {near}")
+    for name, scores in result["labels"].items():
+        if scores["within_one"] is not None:
+            print(f"{name}: exact {figure(scores['accuracy'])}, within one value {figure(scores['within_one'])}")
+    for name, scores in result["numbers"].items():
+        error = f"{figure(scores['mae'])} {scores['unit']} ({_interval(scores['interval'])})"
+        print(f"{name}: mean absolute error {error} of {scores['faces']} faces; {scores['unclear']} told no number")
     print(f"faces whose answers contradict each other: {figure(result['contradictions'])}")
     if "answers_agree" in result:
         share, asked = result["answers_agree"], result["answers_asked"]

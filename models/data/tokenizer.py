@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 
 from faceinsight.runtime.errors import InputError, reason
 from faceinsight.runtime.prompt import PromptTemplate
+from faceinsight.runtime.vocabulary import Vocabulary
 
 from .questions import exchanges
 from .sampling import sample_labels
@@ -16,13 +17,13 @@ from .sampling import sample_labels
 SPECIAL = ("<bos>", "<eos>", "<pad>", "<q>", "<a>")
 
 
-def corpus(template: PromptTemplate, count: int, also: Sequence[str] = (), seed: int = 0) -> Iterator[str]:
-    """`count` faces' worth of fact lines, questions and answers. also: labels besides those of every model."""
+def corpus(template: PromptTemplate, vocabulary: Vocabulary, count: int, seed: int = 0) -> Iterator[str]:
+    """`count` faces' worth of fact lines, questions and answers over the vocabulary."""
     rng, draw = random.Random(seed), np.random.default_rng(seed)
     for _ in range(count):
-        labels = sample_labels(draw, also)
-        yield template.facts(labels)
-        for item in exchanges(labels, rng, 6):
+        labels = sample_labels(draw, vocabulary)
+        yield template.fact_separator.join(vocabulary.facts(labels))
+        for item in exchanges(labels, rng, 6, vocabulary):
             yield template.normalise(item.question)
             yield item.answer
 
@@ -53,9 +54,9 @@ def _fast_tokenizer(name: str):
 
 
 def train_tokenizer(
-    template: PromptTemplate, vocab_size: int, also: Sequence[str] = (), count: int = 6000, seed: int = 0
+    template: PromptTemplate, vocab_size: int, vocabulary: Vocabulary, count: int = 6000, seed: int = 0
 ) -> str:
-    """Returns the content of tokenizer.json. also: labels that are spoken of besides those of every model."""
+    """Returns the content of tokenizer.json, for questions and answers over the vocabulary."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
     tokenizer = Tokenizer(models.BPE())
@@ -67,5 +68,5 @@ def train_tokenizer(
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    tokenizer.train_from_iterator(corpus(template, count, also, seed), trainer)
+    tokenizer.train_from_iterator(corpus(template, vocabulary, count, seed), trainer)
     return tokenizer.to_str()

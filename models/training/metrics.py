@@ -6,23 +6,21 @@ import numpy as np
 from torch import Tensor
 
 from faceinsight.models.data.targets import split_targets
-from faceinsight.runtime.parse_map import IGNORE, PARSE_CLASSES
+from faceinsight.models.metrics import balanced_accuracy, recalls
 from faceinsight.runtime.vocabulary import Vocabulary
 
 
-def balanced_accuracy(logits: np.ndarray, targets: np.ndarray, vocabulary: Vocabulary) -> dict[str, float]:
+def balanced_accuracies(logits: np.ndarray, targets: np.ndarray, vocabulary: Vocabulary) -> dict[str, float]:
     """Attribute -> mean of its two recalls at threshold 0.5; attributes with one value only in `targets` are left out.
 
     logits: [n, L] of the attribute head. targets: [n, A + 2 K].
     """
     wanted, _ = split_targets(targets, vocabulary)
-    scores = {}
-    for i, name in enumerate(vocabulary.attribute_names):
-        positive, negative = wanted[:, i] == 1, wanted[:, i] == 0
-        if positive.any() and negative.any():
-            told = logits[:, i] > 0
-            scores[name] = float((told[positive].mean() + 1 - told[negative].mean()) / 2)
-    return scores
+    scores = {
+        name: balanced_accuracy(recalls(logits[:, i] > 0, wanted[:, i]))
+        for i, name in enumerate(vocabulary.attribute_names)
+    }
+    return {name: score for name, score in scores.items() if score is not None}
 
 
 def mean_errors(logits: np.ndarray, targets: np.ndarray, vocabulary: Vocabulary) -> dict[str, float]:
@@ -44,7 +42,7 @@ def mean_errors(logits: np.ndarray, targets: np.ndarray, vocabulary: Vocabulary)
 def head_scores(logits: Tensor, targets: Tensor, vocabulary: Vocabulary) -> dict[str, float]:
     """ "balanced", the mean over the attributes, with each attribute's own, and each number's mean error."""
     found, wanted = logits.numpy(), targets.numpy()
-    scores = balanced_accuracy(found, wanted, vocabulary)
+    scores = balanced_accuracies(found, wanted, vocabulary)
     errors = mean_errors(found, wanted, vocabulary)
     return mean("balanced", scores) | {name: round(value, 4) for name, value in (scores | errors).items()}
 
@@ -52,14 +50,3 @@ def head_scores(logits: Tensor, targets: Tensor, vocabulary: Vocabulary) -> dict
 def mean(name: str, scores: dict[str, float]) -> dict[str, float]:
     """Their mean under that name; nothing where nothing could be scored."""
     return {name: float(np.mean(list(scores.values())))} if scores else {}
-
-
-def intersection_over_union(predicted: np.ndarray, wanted: np.ndarray) -> dict[str, float]:
-    """Per class present in `wanted`, over all pixels that are not IGNORE. Both: [n, H, W] uint8."""
-    known = wanted != IGNORE
-    scores = {}
-    for index, name in enumerate(PARSE_CLASSES):
-        a, b = (predicted == index) & known, wanted == index
-        if b.any():
-            scores[name] = float((a & b).sum() / (a | b).sum())
-    return scores

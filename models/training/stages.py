@@ -15,6 +15,7 @@ from faceinsight.models.data.augment import shows_both_eyes
 from faceinsight.models.data.sampling import drawn_labels
 from faceinsight.models.data.targets import split_targets, targets
 from faceinsight.models.faceinsight import FaceInsightModel
+from faceinsight.models.metrics import IntersectionOverUnion
 from faceinsight.models.parser import FaceParser
 from faceinsight.models.refiner import BoxRefiner
 from faceinsight.models.segmentation import SegmentationEncoder
@@ -25,7 +26,7 @@ from faceinsight.runtime.vocabulary import Vocabulary
 from .faces import EYEGLASSES, MOST_VALIDATED, FaceBatches, Faces, nominal_faces
 from .gallery import Gallery, encode_faces, encode_nominal
 from .losses import HeadLoss, calibrate_numbers, decision_odds, label_weights
-from .metrics import head_scores, intersection_over_union, mean
+from .metrics import head_scores, mean
 from .trainer import Schedule, device, fit
 
 
@@ -92,7 +93,9 @@ def train_parser(
     def validate():
         pixels, parse_maps, _ = held_out()
         predicted = torch.cat([parser(part.to(device())).cpu() for part in pixels.split(50)])
-        scores = intersection_over_union(predicted.numpy(), parse_maps.numpy())
+        overlap = IntersectionOverUnion()
+        overlap.add(predicted.numpy(), parse_maps.numpy())
+        scores = overlap.scores()
         return mean("mIoU", scores) | {f"iou_{k}": v for k, v in scores.items()}
 
     fit("parser", parser, batches, loss, schedule, out, validate if val else None)

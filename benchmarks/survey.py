@@ -1,0 +1,209 @@
+"""What every model is asked about a face, taken from a vocabulary: the questions, how replies to them are read, and
+whether what was told can be true together."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from faceinsight.models.data.language import label_language
+from faceinsight.runtime.errors import InputError
+from faceinsight.runtime.label import Bounds, Label
+from faceinsight.runtime.rules import Rule, consistent_assignment
+from faceinsight.runtime.vocabulary import Vocabulary
+
+from .replies import middle, named_value, ranges, says_yes, within
+
+Told = dict[str, str | bool | float | None]
+"""Name of a question, or of a number's groups -> what was told; None where it is not clear."""
+Known = dict[str, str | bool | Bounds | None]
+"""The same names -> what is known; of a number the bounds that it lies within. None where it is not known."""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """The values that a question is scored over.
+
+    question: its text. values: in their order. coarse: value -> what data that tells fewer values apart calls it.
+    ordered: the values are ranges, so that one can be next to another.
+    """
+
+    question: str
+    values: tuple[str | bool, ...]
+    coarse: Mapping[str, str]
+    ordered: bool
+
+
+@dataclass(frozen=True)
+class Question:
+    """One question about one label.
+
+    name: under which it is scored. values: those of the label for which Yes is right; None: it is an open one, whose
+    reply names the value. words, faint: see `named_value`.
+    """
+
+    name: str
+    text: str
+    label: Label
+    values: tuple[str | bool, ...] | None
+    words: Mapping[str, str]
+    faint: Mapping[str, str]
+
+    def known(self, vocabulary: Vocabulary, labels: Mapping[str, object]) -> Known:
+        """Says what labels answer: those of a data set, or of a face. Raises InputError for a value that the label does
+        not have."""
+        if self.label.kind == "number":
+            bounds = self._known_bounds(vocabulary, labels)
+            group = {name: within([bounds], groups) if bounds else None for name, groups in self._groups().items()}
+            return {self.name: bounds} | group
+        if self.label.kind == "flag":
+            value = labels.get(self.label.name)
+            return {self.name: None if value is None else bool(value)}
+        if self.values is None:
+            return {self.name: vocabulary.value_of(self.label, labels)}
+        if isinstance(own := labels.get(self.name), bool):  # a data set may know just this of a label
+            return {self.name: own}
+        value = vocabulary.value_of(self.label, labels)
+        verdicts = {name in self.values for name in _fine(self.label, value)}
+        return {self.name: verdicts.pop() if len(verdicts) == 1 else None}
+
+    def told(self, reply: str) -> Told:
+        """Reads what a reply says."""
+        if self.label.kind == "number":
+            found = ranges(reply, self.label.bounds, self.label.unit, self.label.step)
+            named = None if found else named_value(reply, self.label, self.words, self.faint)
+            group = {name: within(found, groups) if found else named for name, groups in self._groups().items()}
+            return {self.name: middle(found)} | group
+        if self.values is not None:
+            verdict = says_yes(reply)
+            if verdict is not None and self.label.kind == "flag":
+                verdict = verdict == (True in self.values)
+            return {self.name: verdict}
+        groups = {value.name: value.bounds for value in self.label.values if value.bounds}
+        if groups:
+            ends = [end for bounds in groups.values() for end in bounds]
+            unit = self.label.source.rpartition("_")[2].lower()
+            if found := ranges(reply, (min(ends), max(ends)), unit):
+                return {self.name: within(found, groups)}
+        return {self.name: named_value(reply, self.label, self.words, self.faint)}
+
+    def scale(self) -> tuple[str, Scale] | None:
+        """The name and the values that it is scored over; None for a number without groups."""
+        if self.label.kind == "number":
+            if self.label.groups is None:
+                return None
+            return self.label.groups.name, Scale(self.text, tuple(dict(self.label.groups.values)), {}, True)
+        if self.label.kind == "flag" or self.values is not None:
+            return self.name, Scale(self.text, (True, False), {}, False)
+        coarse = {value.name: value.coarse for value in self.label.values if value.coarse}
+        ordered = all(value.bounds for value in self.label.values)
+        return self.name, Scale(self.text, self.label.value_names, coarse, ordered)
+
+    def allows(self, value: str, told: str | bool) -> bool:
+        """Whether a choice may have a value when this was told of it."""
+        if self.values is not None:
+            return (value in self.values) == told
+        return value in _fine(self.label, told)
+
+    def _known_bounds(self, vocabulary: Vocabulary, labels: Mapping[str, object]) -> Bounds | None:
+        given = labels.get(self.label.name)
+        if isinstance(given, (int, float)):
+            return given, math.nextafter(given, math.inf)
+        return vocabulary.bounds_of(self.label, labels)
+
+    def _groups(self) -> dict[str, dict[str, Bounds]]:
+        """Name of a number's groups -> the groups; empty for a number without them."""
+        return {self.label.groups.name: dict(self.label.groups.values)} if self.label.groups else {}
+
+
+class Survey:
+    """The questions of a vocabulary that at least one of some faces can be scored on."""
+
+    def __init__(self, vocabulary: Vocabulary, faces: Iterable[Mapping[str, object]], task: str | None = None):
+        """faces: their labels, as a data set gives them. task: asks about the labels of one task only ("attributes").
+
+        The questions that one attribute answers come first, then those on several and on none, then open ones. Raises
+        InputError when no face has a label that is asked for, or a value that its label does not have.
+        """
+        self.vocabulary = vocabulary
+        labels = vocabulary.labels if task is None else vocabulary.of_task(task)
+        faces = list(faces)
+        every = [question for label in labels for question in questions_about(label)]
+        self.questions = sorted(
+            (q for q in every if any(q.known(vocabulary, face)[q.name] is not None for face in faces)), key=_place
+        )
+        if not self.questions:
+            names = ", ".join(question.name for question in every) or f"none, since the model has no {task}"
+            raise InputError(f"none of the {len(faces)} faces has a label that is asked for: {names}")
+        self.scales = dict(filter(None, (question.scale() for question in self.questions)))
+        self.numbers = [question.label for question in self.questions if question.label.kind == "number"]
+
+    def known(self, labels: Mapping[str, object]) -> Known:
+        """Says what labels, of a data set or of a face, answer to all questions."""
+        return {k: v for question in self.questions for k, v in question.known(self.vocabulary, labels).items()}
+
+    def told(self, replies: Mapping[str, str]) -> Told:
+        """Reads the replies to all questions. replies: name of the question -> text."""
+        return {k: v for question in self.questions for k, v in question.told(replies[question.name]).items()}
+
+    def agreeing(self, told: Told, labels: Mapping[str, object]) -> int:
+        """Counts the questions to which was told what the labels answer."""
+        known = self.known(labels)
+        return sum(_agree(told[question.name], known[question.name]) for question in self.questions)
+
+    def contradictory(self, told: Told) -> bool:
+        """Whether no face could have all that was told: what the questions about a label leave of its values, and what
+        the rules allow between labels. What is not clear contradicts nothing."""
+        rules, known = list(self.vocabulary.rules), dict.fromkeys(self.vocabulary.attribute_names, 0.5)
+        for label in {question.label.name: question.label for question in self.questions}.values():
+            said = [(q, told[q.name]) for q in self.questions if q.label is label and told.get(q.name) is not None]
+            if not said or label.kind == "number":
+                continue
+            if label.kind == "flag":
+                left = {value for _, value in said}
+                known[label.attribute.name] = float(said[0][1])
+            else:
+                left = [value for value in label.values if all(q.allows(value.name, answer) for q, answer in said)]
+                names = [value.attribute.name for value in left if value.attribute]
+                known |= {attribute.name: 0.0 for attribute in label.attributes if attribute.name not in names}
+                if names and len(names) == len(left):
+                    rules.append(Rule("exactly_one", tuple(names)))
+            if not left or (label.kind == "flag" and len(left) > 1):
+                return True
+        try:
+            nearest = consistent_assignment(known, tuple(rules))
+        except ValueError:  # no assignment obeys what was told of several choices
+            return True
+        return any(p != 0.5 and nearest[name] != bool(p) for name, p in known.items())
+
+
+def questions_about(label: Label) -> list[Question]:
+    """All questions about a label, as its language data has them."""
+    language = label_language(label)
+    return [
+        Question(name, asked.question, label, asked.values, language.replies, language.faint_replies)
+        for name, asked in language.asked.items()
+    ]
+
+
+def _place(question: Question) -> tuple:
+    """Sorts what one attribute answers first, then what several do, what none does, and the open questions."""
+    if question.values is None:
+        return True, False, 0
+    told_by = [value.attribute for value in question.label.values if value.name in question.values and value.attribute]
+    count = 1 if question.label.kind == "flag" else len(told_by)
+    return False, count != 1, -count
+
+
+def _fine(label: Label, value: str | None) -> list[str]:
+    """The values of a choice that a value stands for: itself, or all that have it as their coarse one."""
+    if value in label.value_names:
+        return [value]
+    return [fine.name for fine in label.values if fine.coarse and fine.coarse == value]
+
+
+def _agree(told, known) -> bool:
+    if isinstance(known, tuple):
+        return told is not None and known[0] <= told < known[1]
+    return told is not None and told == known

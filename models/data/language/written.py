@@ -1,0 +1,202 @@
+"""Reads the files of labels and topics."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from faceinsight.runtime.label import Label
+from faceinsight.runtime.reading import read
+from faceinsight.runtime.vocabulary import Vocabulary
+
+from .files import FOLDER, Concept, Table, value_of
+from .grammar import SUBJECT, grammar
+from .languages import COMPARISONS, SENTENCE, Asked, Case, LabelLanguage, Open, TopicLanguage, Value
+
+
+def of_label(path: Path, label: Label) -> LabelLanguage:
+    """What a file says of a label. Raises InputError that names what it lacks."""
+    return _LabelFile(Table.read(path), label).language()
+
+
+def of_topic(path: Path) -> TopicLanguage:
+    """What a file says of a topic. Raises InputError that names what it lacks."""
+    table = Table.read(path)
+    table.known(("open", "answers", "phrases", "written", "alternatives"))
+    answers = tuple(case(table, item) for item in table.data.get("answers", ()))
+    told = TopicLanguage(
+        open_question(table), answers, _concepts(table), _questions(table), table.text("alternatives", "")
+    )
+    table.checked()
+    return told
+
+
+def case(table: Table, item: Mapping) -> Case:
+    """One item of a list of cases in a file."""
+    say, when, held = item.get("say", ""), item.get("when", {}), item.get("held", "")
+    table.check(isinstance(say, str) and say != "", f"the answer {item!r} lacks what to say")
+    table.check(held in ("", "none", "some", "all"), f"held is {held!r}; use none, some, all")
+    unknown = [
+        slot for slot in re.findall(r"\{([a-z]\w*)\}", say) if slot not in (*SENTENCE[:-1], "held", "missing", "bare")
+    ]
+    table.check(not unknown, f"the answer {say!r} has unknown slots {', '.join(unknown)}")
+    return Case(say, when, held)
+
+
+def open_question(table: Table) -> Open:
+    """The table "open" of a file."""
+    data = Table(f"{table.name}, open", table.table("open"))
+    data.known(("nouns", "clauses", "written"))
+    clauses = data.listed(data.data["clauses"], "clauses", SUBJECT) if "clauses" in data.data else ()
+    faulty = [clause for clause in clauses if clause.count("|") != 3]
+    data.check(not faulty, f"clauses {', '.join(faulty)} are not wh|auxiliary|subject|rest")
+    written = data.listed(data.data["written"], "written", SUBJECT) if "written" in data.data else ()
+    found = Open(data.texts("nouns"), clauses, written)
+    data.checked()
+    return found
+
+
+def stems(words: tuple[str, ...]) -> re.Pattern | None:
+    """Finds any of these regular expressions, from a word's start."""
+    return re.compile(rf"\b(?:{'|'.join(words)})", re.IGNORECASE) if words else None
+
+
+def _concepts(table: Table) -> dict[Value, Concept]:
+    known = grammar().categories
+    return {
+        value_of(key): table.concept(value, f"phrases.{key}", known, SUBJECT)
+        for key, value in table.table("phrases").items()
+    }
+
+
+def _questions(table: Table) -> dict[Value, tuple[str, ...]]:
+    return {
+        value_of(key): table.listed(value, f"written.{key}", (*SUBJECT, *(("x",) if key == "either" else ())))
+        for key, value in table.table("written").items()
+    }
+
+
+class _LabelFile:
+    """Reads one file of labels/ for a label."""
+
+    KEYS = (
+        "says", "words", "asked", "phrases", "written", "spans", "open", "alternatives", "comparisons", "near",
+        "pronouns", "slots", "replies", "faint_replies", "tells", "claims", "like", "values",
+    )  # fmt: skip
+
+    def __init__(self, table: Table, label: Label):
+        self.table, self.label = self.borrowed(table), label
+        self.values = label.value_names
+
+    def borrowed(self, table: Table) -> Table:
+        """The file; what it lacks is taken from that of the label that it is `like`, whose values `values` names."""
+        if "like" not in table.data:
+            return table
+        other = Table.read(FOLDER / "labels" / f"{table.text('like')}.toml")
+        names = {old: new for new, old in table.table("values").items()}
+        data = dict(other.data)
+        for key in ("says", "words", "phrases", "written", "pronouns", "replies"):
+            if isinstance(data.get(key), Mapping):
+                data[key] = {names[old]: value for old, value in data[key].items() if old in names}
+        asked = {}
+        for name, item in data.get("asked", {}).items():
+            values = [names[old] for old in item.get("values", ["yes"]) if old in names]
+            if values:
+                asked[name] = item | {"values": values}
+        data |= {"asked": asked, "alternatives": ""}
+        data.pop("spans", None)
+        kept = {key: value for key, value in table.data.items() if key not in ("like", "values")}
+        for key, value in kept.items():
+            data[key] = data.get(key, {}) | value if key == "says" and isinstance(data.get(key), Mapping) else value
+        if isinstance(data["says"], str):
+            data["says"] = {
+                new: data["says"].replace("{value}", other.table("words").get(old, old)) for old, new in names.items()
+            } | kept.get("says", {})
+        return Table(table.name, data)
+
+    def language(self) -> LabelLanguage:
+        table = self.table
+        table.known(self.KEYS)
+        spans = self.spans()
+        phrases, written = self.of_values(_concepts(table), spans), self.of_values(_questions(table), spans)
+        if self.label.kind != "number":
+            needed = [value for value in self.values if value is not False]
+            lacking = [str(value) for value in needed if value not in phrases]
+            table.check(not lacking, f"phrases for {', '.join(lacking)} are missing")
+        concept = {
+            kind: table.concept(value, f"comparisons.{kind}", grammar().categories, (*SUBJECT, "n", "m"))
+            for kind, value in table.table("comparisons").items()
+        }
+        unknown = [kind for kind in concept if kind not in COMPARISONS]
+        table.check(not unknown, f"unknown comparisons {', '.join(unknown)}; known are {', '.join(COMPARISONS)}")
+        if self.label.kind == "number":
+            lacking = [kind for kind in COMPARISONS[:5] if kind not in concept]
+            table.check(not lacking, f"comparisons {', '.join(lacking)} are missing")
+        slots = {slot: self.keyed(texts) for slot, texts in table.table("slots").items()}
+        unknown = [slot for slot in slots if slot not in grammar().sentence_slots]
+        table.check(not unknown, f"slots {', '.join(unknown)} are not declared in grammar.toml")
+        pronouns = self.keyed(table.table("pronouns"))
+        told = LabelLanguage(
+            self.says(), self.asked(), self.words(), phrases, written, spans,
+            open_question(table) if "open" in table.data else None, table.text("alternatives", ""), concept,
+            table.data.get("near", 0.0), pronouns, slots, self.keyed(table.table("replies")),
+            self.keyed(table.table("faint_replies")), stems(tuple(table.data.get("tells", ()))),
+            {name: stems(tuple(words)) for name, words in table.table("claims").items()},
+        )  # fmt: skip
+        table.checked()
+        return told
+
+    def keyed(self, data: Mapping) -> dict[Value, str]:
+        return {value_of(key): text for key, text in data.items()}
+
+    def words(self) -> dict[Value, str]:
+        plain = {value: value for value in self.values} if self.label.kind == "choice" else {}
+        return plain | self.keyed(self.table.table("words"))
+
+    def says(self) -> dict[Value, str]:
+        given, label, allowed = self.table.data.get("says"), self.label, (*SENTENCE, *grammar().sentence_slots)
+        if isinstance(given, str):
+            self.table.slots([given], "says", allowed)
+            self.table.check("{value}" in given, f"says is {given!r}; it lacks {{value}}")
+            if label.kind == "number":
+                return {"": given}
+            return {value: given.replace("{value}", str(self.words().get(value, value))) for value in self.values}
+        found = self.keyed(given) if isinstance(given, Mapping) else {}
+        lacking = [key for key in map(_key, self.values or ("",)) if value_of(key) not in found]
+        self.table.check(not lacking, f"says nothing for {', '.join(lacking)}")
+        self.table.slots(found.values(), "says", allowed)
+        return found
+
+    def asked(self) -> dict[str, Asked]:
+        found = {}
+        for name, item in self.table.table("asked").items():
+            values = item.get("values", ["yes"] if self.label.kind == "flag" else None)
+            known = None if values is None else tuple(map(value_of, values))
+            unknown = [value for value in known or () if value not in self.values]
+            self.table.check("question" in item, f"asked.{name} lacks its question")
+            self.table.check(not unknown, f"asked.{name} names unknown values {unknown}")
+            found[name] = Asked(item.get("question", ""), known)
+        self.table.check(bool(found), "asked is missing")
+        return found
+
+    def spans(self) -> dict[Value, tuple[Value, ...]]:
+        """Names of several values: the written ones, and "a or b"."""
+        spans = {name: tuple(values) for name, values in self.table.table("spans").items()}
+        for key in (*self.table.table("phrases"), *self.table.table("written")):
+            if " or " in key:
+                spans[key] = tuple(key.split(" or "))
+        return {name: values for name, values in spans.items() if set(values) <= set(self.values)}
+
+    def of_values(self, found: dict, spans: Mapping) -> dict:
+        """What is about values that the label has; a file may tell more of them. Of a number, what is about ranges."""
+        if self.label.kind != "number":
+            return {key: value for key, value in found.items() if key in self.values or key in spans or key == "either"}
+        alone = Vocabulary((self.label,))
+        unknown = [key for key in found if not read(f"{self.label.word} {key}", alone).bounds]
+        self.table.check(not unknown, f"{', '.join(unknown)} are no ranges; write <35, >=65 or 30..40")
+        return found
+
+
+def _key(value: Value) -> str:
+    return {True: "yes", False: "no"}.get(value, value) if isinstance(value, bool) else value

@@ -1,0 +1,170 @@
+"""A flag and a number that the code has never heard of: from a folder of made images to the words of an INT8 bundle."""
+
+from __future__ import annotations
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+
+from faceinsight import FaceInsight
+from faceinsight.benchmarks.accuracy import evaluate
+from faceinsight.build_engines.build import build_bundle
+from faceinsight.models.config import AttributeConfig, BackboneConfig, FaceInsightConfig, SegmentationConfig
+from faceinsight.models.data.synthetic import generate
+from faceinsight.models.training.recipe import Recipe, train
+from faceinsight.models.vocabulary import load_vocabulary
+
+pytestmark = pytest.mark.slow
+
+BOX = (80.0, 69.0, 144.0, 155.0)
+"""Where the renderer puts a face, xyxy in pixels of its 224 x 224 images."""
+
+VOCABULARY = """
+[labels.Wearing_Helmet]
+kind = "flag"
+prompt = "a person who wears a helmet"
+
+[labels.Visibility]
+kind = "number"
+prompt = "how well a face is lit"
+unit = "lux"
+range = [0, 100]
+"""
+
+RECIPE = """
+[stage.language]
+steps = 300
+batch = 16
+rate = 6e-3
+tokens = 160
+[stage.refiner]
+steps = 40
+batch = 16
+[stage.vision]
+steps = 80
+batch = 16
+rate = 4e-3
+jitter = 0.2
+[stage.alignment]
+steps = 40
+batch = 16
+faces = 100
+jitter = 0.2
+[stage.instruct]
+steps = 20
+batch = 4
+faces = 50
+tokens = 200
+"""
+
+
+def tiny_config(**more) -> FaceInsightConfig:
+    parser = {
+        "depths": [1, 1, 1, 1], "hidden_sizes": [8, 8, 16, 16], "num_attention_heads": [1, 1, 1, 1],
+        "decoder_hidden_size": 16, "num_labels": 19,
+    }  # fmt: skip
+    vision = {"embedding_size": 8, "hidden_sizes": [16, 16, 32, 32], "depths": [1, 1, 1, 1], "groups_width": 64,
+              "layer_type": "x"}  # fmt: skip
+    language = {
+        "vocab_size": 640, "hidden_size": 96, "intermediate_size": 192, "num_hidden_layers": 2,
+        "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 512,
+        "tie_word_embeddings": True, "bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 2,
+    }  # fmt: skip
+    return FaceInsightConfig(
+        parser=BackboneConfig("segformer", parser, size=64),
+        vision=BackboneConfig("regnet", vision, size=64),
+        mirrored=False,
+        segmentation=SegmentationConfig(size=64, cell=8, patch=4, hidden=32, layers=1, heads=2),
+        attributes=AttributeConfig(width=32, text_width=96, depth=1),
+        language=BackboneConfig("llama", language),
+        context=256,
+        **more,
+    )
+
+
+def made_image(seed: int, helmet: bool, light: float) -> np.ndarray:
+    """A rendered face below a red helmet or none, above a collar as bright as `light` percent; 224x224x3 uint8 RGB."""
+    image = generate(seed).image.copy()
+    if helmet:
+        image[25:62, 40:184] = (220, 30, 30)
+    image[168:200] = round(2.55 * light)
+    return image
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """A folder of one's own: images/ and labels.csv with a column for each label."""
+    folder = tmp_path_factory.mktemp("own")
+    (folder / "images").mkdir()
+    rows, rng = ["file,split,Wearing_Helmet,Visibility"], np.random.default_rng(0)
+    for number in range(96):
+        helmet, light = bool(rng.integers(2)), float(rng.integers(0, 101))
+        cv2.imwrite(str(folder / "images" / f"{number}.png"), made_image(number, helmet, light)[..., ::-1])
+        # a fifth of the numbers is known as a range only
+        told = f"{light // 20 * 20:.0f}..{light // 20 * 20 + 20:.0f}" if number % 5 == 0 else f"{light:.0f}"
+        rows.append(f"{number}.png,{'val' if number % 3 == 0 else 'train'},{int(helmet)},{told}")
+    (folder / "labels.csv").write_text("\n".join(rows))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def bundle(data, tmp_path_factory):
+    out = tmp_path_factory.mktemp("helmet")
+    (out / "helmet.toml").write_text(VOCABULARY)
+    (out / "recipe.toml").write_text(RECIPE)
+    config = tiny_config(vocabulary=load_vocabulary(out / "helmet.toml"))
+    model = train(Recipe.load(out / "recipe.toml"), config, data, out / "run", 2)
+    build_bundle(model, out / "bundle", calibration=data / "images")
+    return out / "bundle"
+
+
+@pytest.fixture(scope="module")
+def answers(bundle):
+    """(helmet, light, face, model) of faces that training never saw."""
+    with FaceInsight.load(bundle, threads=1) as model:
+        cases = [(helmet, light) for helmet in (True, False) for light in (10, 50, 90)]
+        yield model, [(*case, model.perceive(made_image(900 + i, *case), BOX)) for i, case in enumerate(cases)]
+
+
+def test_the_label_is_seen(answers):
+    _, faces = answers
+    assert [face.labels["Wearing_Helmet"] for _, _, face in faces] == [helmet for helmet, _, _ in faces]
+
+
+def test_the_number_is_seen(answers):
+    _, faces = answers
+    for _, light, face in faces:
+        assert abs(face.numbers["Visibility"] - light) < 20, (light, face.numbers)
+        assert face.labels["Visibility"] == round(face.numbers["Visibility"])
+
+
+def test_the_label_is_spoken_of(answers):
+    model, faces = answers
+    for helmet, _, face in faces:
+        answer = model.ask(face, "Is the person wearing a helmet?")
+        assert answer.reading == "wearing-helmet yes"
+        assert answer.text.startswith("Yes," if helmet else "No,"), answer.text
+        assert set(answer.attributes) == {"Wearing_Helmet"} and answer.confidence > 0.5
+
+
+def test_the_number_is_stated_and_compared_by_its_value(answers):
+    model, faces = answers
+    for _, light, face in faces:
+        value = face.labels["Visibility"]
+        assert str(value) in model.ask(face, "What is the visibility?").text
+        told = model.ask(face, f"Is the visibility above {value - 3}?")
+        assert told.text.startswith("Yes,"), (light, value, told.reading, told.text)
+        assert 0.5 <= told.confidence <= 1 and told.attributes == {"Visibility": face.numbers["Visibility"]}
+
+
+def test_both_are_evaluated(answers, data):
+    found = evaluate(answers[0], data)
+    assert found["labels"]["Wearing_Helmet"]["balanced_accuracy"] > 0.9
+    assert found["numbers"]["Visibility"]["mae"] < 15 and found["numbers"]["Visibility"]["unit"] == "lux"
+
+
+def test_the_manifest_says_what_the_number_is(bundle):
+    label = json.loads((bundle / "manifest.json").read_text())["vocabulary"]["labels"]["Visibility"]
+    assert label["range"] == [0, 100] and label["spread"] > 0
