@@ -19,7 +19,6 @@ from faceinsight.build_engines.export import TENSOR_NAMES, export_stage
 from faceinsight.build_engines.quantize import quantize_w8a8
 from faceinsight.calibration.policy import integer_operators, observed_tensors
 from faceinsight.calibration.ranges import activation_ranges
-from faceinsight.calibration.scales import read_scales, write_scales
 from faceinsight.models.config import AttributeConfig, BackboneConfig, FaceInsightConfig, SegmentationConfig
 from faceinsight.models.faceinsight import FaceInsightModel
 from faceinsight.runtime.errors import InputError
@@ -219,42 +218,3 @@ def test_ranges_are_extremes_or_clipped(graphs):
         activation_ranges(graphs["vision"], [])
     with pytest.raises(InputError, match="another graph"):
         quantize_w8a8(graphs["vision"], {"Conv_1": (0.0, 1.0)})
-
-
-def test_a_graph_too_small_for_int8_needs_no_ranges():
-    value = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["n", 4]) for name in ("x", "y")]
-    node = onnx.helper.make_node("Relu", ["x"], ["y"])
-    graph = onnx.helper.make_model(onnx.helper.make_graph([node], "small", value[:1], value[1:]))
-    assert activation_ranges(graph, [{"x": np.ones((2, 4), np.float32)}]) == {}
-
-
-def test_ranges_file_round_trip(tmp_path):
-    ranges = {"vision": {"Relu_5": (0.0, 1.25)}, "parser": {"Conv_4": (-0.1, 1 / 3)}}
-    metadata = {"model_sha256": "ab" * 32, "images": 12, "percentile": 99.99}
-    write_scales(tmp_path / "scales.json", ranges, metadata)
-    assert read_scales(tmp_path / "scales.json") == (ranges, metadata)
-    assert [path.name for path in tmp_path.iterdir()] == ["scales.json"]
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (lambda text: text[: len(text) // 2], "damaged: it is not JSON"),
-        (lambda text: text.replace("faceinsight-ranges", "other"), "not a FaceInsight scales file"),
-        (lambda text: text.replace('"version": 1', '"version": 9'), "has version 9, expected 1"),
-        (lambda text: text.replace("1.25", '"x"'), "damaged"),
-        (lambda text: text.replace("1.25", "-3"), "not a range"),
-        (lambda text: text.replace("1.25", "NaN"), "not a range"),
-        (lambda text: text.replace('"ranges"', '"rages"'), "damaged"),
-        (lambda text: text.replace("model_sha256", "sha"), "metadata without model_sha256"),
-    ],
-)
-def test_damaged_ranges_file(tmp_path, change, message):
-    path = tmp_path / "scales.json"
-    write_scales(path, {"vision": {"Relu_5": (0.0, 1.25)}}, {"model_sha256": "", "images": 1, "percentile": 100})
-    path.write_text(change(path.read_text()))
-    with pytest.raises(InputError, match=message):
-        read_scales(path)
-    path.unlink()
-    with pytest.raises(InputError, match=r"cannot be read.*calibrate"):
-        read_scales(path)
