@@ -159,7 +159,7 @@ class Reference:
             cache = KVCache(engine, self._shape)
             for question in QUESTIONS:
                 ids = self._prompter.question(question, 64)
-                written = itertools.islice(generate(cache.turn(prefix, visual.numpy()), ids), WRITTEN_TOKENS)
+                written = itertools.islice(generate(cache.begin_turn(prefix, visual.numpy()), ids), WRITTEN_TOKENS)
                 answer = list(itertools.takewhile(lambda token: token != self._prompter.stop_id, written))
                 if not answer:
                     continue
