@@ -19,7 +19,6 @@ from faceinsight.build_engines.build import build_bundle
 from faceinsight.commands.app import main
 from faceinsight.models.data.synthetic import generate
 
-
 # a shared machine may be slow at any moment, and fifty examples find what two hundred do
 settings.register_profile("suite", deadline=None, max_examples=50)
 settings.load_profile("suite")
