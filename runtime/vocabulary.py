@@ -230,9 +230,9 @@ class Vocabulary:
             labels = tuple(Label.from_json(name, entry) for name, entry in data["labels"].items())
             if unknown := set(data) - {"labels", "rules", "topics"}:
                 raise InputError(f"unknown keys {', '.join(sorted(unknown))}; known are labels, rules, topics")
-            rules = tuple(Rule(item["kind"], tuple(item["names"])) for item in data.get("rules", ()))
+            rules = tuple(Rule(_text(item["kind"]), _texts(item["names"])) for item in data.get("rules", ()))
             topics = tuple(
-                Topic(name, tuple(item["labels"]), item.get("word", ""))
+                Topic(name, _texts(item["labels"]), _text(item.get("word", "")))
                 for name, item in data.get("topics", {}).items()
             )
         except (KeyError, TypeError, AttributeError) as error:
@@ -252,6 +252,20 @@ class Vocabulary:
                 for topic in self.topics
             }
         return data
+
+
+def _text(given: object) -> str:
+    """Raises TypeError for what is no text."""
+    if not isinstance(given, str):
+        raise TypeError(f"{given!r} is no text")
+    return given
+
+
+def _texts(given: object) -> tuple[str, ...]:
+    """Raises TypeError for what is no list of texts."""
+    if not isinstance(given, (list, tuple)):
+        raise TypeError(f"{given!r} is no list")
+    return tuple(map(_text, given))
 
 
 def as_bounds(given: object) -> Bounds | None:
