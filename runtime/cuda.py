@@ -242,7 +242,7 @@ class Stream:
         self.device.check(recorded, "cuEventRecord")
 
     def record_time(self, event: Event) -> None:
-        """Marks this point of the stream with an event for `Event.ms_since`, which then works inside of a graph, too."""
+        """Marks this point of the stream with an event for `Event.ms_since`. It also works inside of a graph."""
         if not self._capturing:
             return self.record(event)
         recorded = self.device._library.cuEventRecordWithFlags(event.handle, self._pointer, _RECORD_EXTERNAL)

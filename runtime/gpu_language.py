@@ -154,7 +154,10 @@ def _new_sequence(
     visual: tuple[int, ...],
     count: int,
 ) -> _Sequence:
-    """Allocates a sequence. shapes: of the arrays of a KV cache. visual: shape of the visual tokens. count: of caches."""
+    """Allocates a sequence.
+
+    shapes: input name -> shape, of the KV cache. visual: shape of the visual tokens. count: number of caches, 1 or 2.
+    """
     caches = [{name: device.empty(shape, dtypes[name]) for name, shape in shapes.items()} for _ in range(count)]
     for arrays in caches:
         for array in arrays.values():
