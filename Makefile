@@ -2,17 +2,24 @@ PYTHON ?= python3
 # the newest release that a CPU-only build exists for; set TORCH=torch for your platform's default
 TORCH ?= torch==2.13.0
 
-.PHONY: demo test lint clean
+.PHONY: demo check test lint format clean
 
 demo: .venv/ready
 	.venv/bin/faceinsight demo --out demo.png
 
-test: .venv-test/ready
-	.venv-test/bin/ruff check .
-	.venv-test/bin/ruff format --check .
+# lint and the fast tests: under two minutes on two cores
+check: lint
+	.venv-test/bin/python -m pytest -q -m "not slow"
+
+# everything
+test: lint
 	.venv-test/bin/python -m pytest -q
 
 lint: .venv-test/ready
+	.venv-test/bin/ruff check .
+	.venv-test/bin/ruff format --check .
+
+format: .venv-test/ready
 	.venv-test/bin/ruff check --fix .
 	.venv-test/bin/ruff format .
 

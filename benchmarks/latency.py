@@ -8,6 +8,7 @@ the clock. The last line is one JSON document.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import platform
 import subprocess
@@ -70,8 +71,8 @@ def bench(
         "threads": threads,
         "rounds": rounds,
         "frame": list(frame.shape),
-        "engine": runtime.bundle.manifest["engine"],
-        "stages": {k: v["precision"] for k, v in runtime.bundle.manifest["stages"].items()},
+        "engine": dataclasses.asdict(runtime.bundle.manifest.engine),
+        "stages": {name: stage.precision for name, stage in runtime.bundle.manifest.stages.items()},
         **{name: _summary(found) for name, found in samples.items()},
         "limits": _limits(runtime, frame, box, threads, device),
         "process": process_figures(bundle, threads, device),

@@ -84,7 +84,7 @@ def with_pytorch(bundle: Bundle, network: FaceInsightModel) -> FaceInsight:
     network: the model that the bundle was built from.
     """
     engines = {stage: TorchStage(getattr(network, stage), stage) for stage in TENSOR_NAMES}
-    perception = HostPerception(engines, bundle.manifest["sizes"], side_by_side=False)
+    perception = HostPerception(engines, bundle.manifest.sizes, side_by_side=False)
     return FaceInsight(bundle, Backend(perception, TorchLanguage(network.language)))
 
 
@@ -196,7 +196,7 @@ def parity(data: Path, bundle: Path | None, model: Path | None, questions: int, 
     """
     directory = model_directory(model)
     ours = FaceInsight.load(bundle, device)
-    if ours.bundle.manifest["model_hash"] != model_hash(directory):
+    if ours.bundle.manifest.model_hash != model_hash(directory):
         raise InputError(f"the bundle was not built from {directory}; give its model directory with --model")
     drawn = draw(read_labelled(data, "val", ours.vocabulary), questions, ours.vocabulary)
     reference = with_pytorch(ours.bundle, FaceInsightModel.from_pretrained(directory))

@@ -33,7 +33,7 @@ class PytorchPeer:
         model, or a GPU that PyTorch does not see.
         """
         directory = model_directory(model)
-        if model_hash(directory) != runtime.bundle.manifest.get("model_hash"):
+        if model_hash(directory) != runtime.bundle.manifest.model_hash:
             raise InputError(
                 f"the bundle was not built from {directory}; give its --model, or leave PyTorch out: --no-pytorch"
             )
@@ -47,7 +47,7 @@ class PytorchPeer:
             for module in self._network.modules():
                 if isinstance(module, (nn.Linear, nn.Conv2d)):
                     module.half()  # once: autocast would convert them anew in every call
-        self._sizes = runtime.bundle.manifest["sizes"]
+        self._sizes = runtime.bundle.manifest.sizes
         self._prompter, vocabulary = runtime.bundle.prompter, runtime.vocabulary
         # complete labels of some face, so that both sides read a prompt of about the same length
         count = len(vocabulary.attributes) + len(vocabulary.numbers)

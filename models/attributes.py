@@ -48,9 +48,11 @@ class AttributeHead(nn.Module):
         return [attribute.prompt for attribute in self.vocabulary.attributes] + numbers
 
     def set_text_features(self, features: Tensor) -> None:
-        """features: [L, text_width]; standardised so that every backbone starts at the same scale."""
-        features = features - features.mean(0)
-        self.text_features.copy_(features / features.std() if len(features) > 1 else features)
+        """Takes T^0, brought to the same scale for every backbone. features: [L, text_width]."""
+        count = len(features)
+        # not all of the mean: centred features of two outputs are each other's opposite, and so would their logits be
+        features = features - features.mean(0) * (count - 1) / count
+        self.text_features.copy_(features / features.std())
 
     def set_labels(self, targets: np.ndarray) -> None:
         """Counts the attributes that occur together. targets: of the training set, see models/data/targets.py."""

@@ -117,7 +117,7 @@ class FaceInsightModel(nn.Module):
             return
         spreads = iter(self.fusion.head.numbers.log_spread.exp().tolist())
         labels = tuple(
-            dataclasses.replace(label, spread=round(next(spreads) * (label.bounds[1] - label.bounds[0]), 4))
+            dataclasses.replace(label, spread=float(f"{next(spreads) * (label.bounds[1] - label.bounds[0]):.4g}"))
             if label.kind == "number"
             else label
             for label in self.config.vocabulary

@@ -19,8 +19,6 @@ KINDS = ("flag", "choice", "number")
 ODDS = ("equal", "natural", "colour")
 FACE = ("skin", "nose", "l_eye", "r_eye", "l_brow", "r_brow", "u_lip", "l_lip", "mouth")
 """Parse classes of the face itself: the regions of a label that names none."""
-RESERVED = ("what", "describe", "who", "other")
-"""First words of readings that are no fact word."""
 
 Bounds = tuple[float, float]
 """Least value, and the value that is just too large."""
@@ -123,10 +121,17 @@ class Label:
         return next(value for value in self.values if value.name == name)
 
     def stated(self, number: float) -> float | int:
-        """A number as it is told: within its bounds, and a multiple of its step."""
-        low, high = self.bounds
-        rounded = round(min(max(number, low), high) / self.step) * self.step
+        """A number as it is told: the nearest multiple of its step that lies within its bounds."""
+        least, most = self.steps
+        rounded = min(max(round(number / self.step), least), most) * self.step
         return int(rounded) if float(self.step).is_integer() else round(rounded, 6)
+
+    @property
+    def steps(self) -> tuple[int, int]:
+        """The least and the greatest multiple of the step that lie within a number's bounds."""
+        # rounded: 1.1 / 0.1 is a little more than 11
+        low, high = (math.ceil(round(bound / self.step, 6)) for bound in self.bounds)
+        return low, high - 1
 
     def probability(self, number: float, bounds: Bounds) -> float:
         """How likely the true value lies within the bounds when the model tells `number`; 0 or 1 without a spread."""
@@ -216,7 +221,6 @@ class _LabelReader:
         self.check(not unknown, f"has unknown keys {', '.join(unknown)}; known are {', '.join(known)}")
         self.check(re.fullmatch(r"\w+", self.name) is not None, "its name may only have letters, digits and _")
         word = self.text("word", self.name.lower().replace("_", "-"))
-        self.check(" " not in word and word not in RESERVED, f"its word {word!r} is taken, or has a space")
         regions = self.texts("regions", FACE)
         strange = [region for region in regions if region not in PARSE_CLASSES]
         self.check(not strange, f"has unknown regions {', '.join(strange)}; known are {', '.join(PARSE_CLASSES)}")
@@ -270,12 +274,17 @@ class _LabelReader:
         if not isinstance(data, Mapping) or set(data) - {"attribute", "prompt", "range", "coarse", "also"}:
             self.faults.append(f"its value {name} is {data!r}; it has a prompt, attribute, range, coarse, also")
             return Value(name)
+        texts = [data[key] for key in ("attribute", "prompt", "coarse") if key in data]
+        also = data.get("also", ())
+        fits = isinstance(also, (list, tuple)) and all(isinstance(text, str) and text for text in (*texts, *also))
+        self.check(fits, f"its value {name} is {data!r}; attribute, prompt, coarse are texts, also a list of texts")
+        self.check("prompt" in data or "attribute" not in data, f"its value {name} has an attribute without a prompt")
         attribute = None
         if "prompt" in data:
             default = f"{self.name}_{name.title().replace(' ', '_')}"
             attribute = Attribute(data.get("attribute", default), data["prompt"])
         bounds = self.bounds(data["range"], f"the range of {name}") if "range" in data else None
-        return Value(name, attribute, bounds, data.get("coarse", ""), tuple(data.get("also", ())))
+        return Value(name, attribute, bounds, data.get("coarse", ""), tuple(also) if fits else ())
 
     def number(self) -> dict:
         bounds = self.bounds(self.data.get("range"), "its range")
@@ -283,7 +292,11 @@ class _LabelReader:
         self.check(_is_number(step) and step > 0, f"step is {step!r}; it is a number above 0")
         self.check(_is_number(spread) and spread >= 0, f"spread is {spread!r}; it is a number, 0 or more")
         known = {"prompt": self.text("prompt"), "unit": self.text("unit"), "bounds": bounds}
-        return known | {"step": step, "spread": spread, "groups": self.groups()}
+        known |= {"step": step, "spread": spread, "groups": self.groups()}
+        if not self.faults:
+            least, most = Label(self.name, "number", "", **known).steps
+            self.check(least <= most, f"no multiple of its step {step:g} lies in its range {list(bounds)}")
+        return known
 
     def groups(self) -> Groups | None:
         data = self.data.get("groups")
@@ -291,10 +304,11 @@ class _LabelReader:
             return None
         try:
             values = tuple((name, self.bounds(value, f"the group {name}")) for name, value in data["values"].items())
-            return Groups(data["name"], data.get("word", data["name"].lower()), values)
+            found = Groups(data["name"], data.get("word", data["name"].lower()), values)
         except (KeyError, TypeError, AttributeError):
-            self.faults.append('groups needs a name and values: {"under 18": [0, 18], ...}')
-            return None
+            values, found = (), None
+        self.check(bool(values), 'groups needs a name and values: {"under 18": [0, 18], ...}')
+        return found
 
     def bounds(self, given: object, what: str) -> Bounds:
         fits = (

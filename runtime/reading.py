@@ -46,6 +46,7 @@ class Reading:
         """Least probability in [0, 1] of what the answer rests on; None where it rests on nothing that has one."""
         if self.label is not None:
             inside = sum(self.label.probability(numbers[self.label.name], bounds) for bounds in self.bounds)
+            inside = min(inside, 1.0)  # ranges may overlap
             return inside if self.verdict(labels) else 1 - inside
         found = (vocabulary.confidence(name, labels, attributes) for name in self.labels)
         return min((p for p in found if p is not None), default=None)
@@ -103,7 +104,11 @@ def _of_groups(label: Label, values: list[str]) -> Reading:
     known = {fact_value(group): bounds for group, bounds in label.groups.values}
     if not values or not known.keys() >= set(values):
         return Reading((label.name,))
-    return _within(label, tuple(known[value] for value in values))
+
+    def holds(labels: Mapping) -> bool:
+        return fact_value(label.groups.of(labels[label.name])) in values
+
+    return Reading((label.name,), holds, label, tuple(bounds for value, bounds in known.items() if value in values))
 
 
 def _of_number(label: Label, ranges: list[str]) -> Reading:
@@ -123,11 +128,15 @@ def _within(label: Label, ranges: tuple[Bounds, ...]) -> Reading:
 def _range(text: str) -> Bounds:
     """Raises ValueError for a text that is no range."""
     if text.startswith("<"):
-        return -math.inf, float(text[1:])
-    if text.startswith(">="):
-        return float(text[2:]), math.inf
-    low, _, high = text.partition("..")
-    return float(low), float(high)
+        low, high = "-inf", text[1:]
+    elif text.startswith(">="):
+        low, high = text[2:], "inf"
+    else:
+        low, _, high = text.partition("..")
+    bounds = float(low), float(high)
+    if not bounds[0] < bounds[1]:
+        raise ValueError(f"{text} is no range")
+    return bounds
 
 
 def _range_text(bounds: Bounds) -> str:

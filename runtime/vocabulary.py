@@ -15,6 +15,9 @@ from .label import Attribute, Bounds, Label, Value, fact_value
 from .rules import KINDS as RULE_KINDS
 from .rules import Rule, check_rules, consistent_assignment, implied
 
+RESERVED = ("what", "describe", "who", "other")
+"""First words of readings that are no fact word."""
+
 
 @dataclass(frozen=True)
 class Topic:
@@ -83,16 +86,18 @@ class Vocabulary:
 
     @functools.cached_property
     def rules(self) -> tuple[Rule, ...]:
-        """All rules: of a choice whose values all have an attribute exactly one holds; then the written ones."""
+        """All rules: those that follow from the choices, and then the written ones.
+
+        Of a choice one attribute holds, or none where it has a value without an attribute.
+        """
         choices = (label for label in self.labels if label.kind == "choice")
-        whole = (label.attributes for label in choices if len(label.attributes) == len(label.values))
-        exactly_one = (Rule("exactly_one", tuple(attribute.name for attribute in some)) for some in whole)
-        return (*exactly_one, *self.written_rules)
+        return (*(rule for label in choices for rule in _one_value(label)), *self.written_rules)
 
     @functools.cached_property
     def competing(self) -> frozenset[str]:
-        """Names of the attributes of which exactly one holds in each choice."""
-        return frozenset(name for rule in self.rules if rule.kind == "exactly_one" for name in rule.names)
+        """Names of the attributes of which at most one holds in each choice."""
+        choices = (label.outputs for label in self.labels if label.kind == "choice")
+        return frozenset(name for names in choices if len(names) > 1 for name in names)
 
     def of_task(self, task: str) -> tuple[Label, ...]:
         """The labels of one of the paper's tasks ("attributes", "demographics", "expression")."""
@@ -152,10 +157,8 @@ class Vocabulary:
         """
         given = labels.get(label.name)
         if given is None and (bounds := as_bounds(labels.get(label.source))):
-            inside = [
-                v.name for v in label.values if v.bounds and v.bounds[0] <= bounds[0] and _below(bounds, v.bounds[1])
-            ]
-            return inside[0] if inside else None
+            inside = (value.name for value in label.values if value.bounds and _within(bounds, value.bounds))
+            return next(inside, None)
         if given is None:
             return None
         for value in label.values:
@@ -227,9 +230,9 @@ class Vocabulary:
             labels = tuple(Label.from_json(name, entry) for name, entry in data["labels"].items())
             if unknown := set(data) - {"labels", "rules", "topics"}:
                 raise InputError(f"unknown keys {', '.join(sorted(unknown))}; known are labels, rules, topics")
-            rules = tuple(Rule(item["kind"], tuple(item["names"])) for item in data.get("rules", ()))
+            rules = tuple(Rule(_text(item["kind"]), _texts(item["names"])) for item in data.get("rules", ()))
             topics = tuple(
-                Topic(name, tuple(item["labels"]), item.get("word", ""))
+                Topic(name, _texts(item["labels"]), _text(item.get("word", "")))
                 for name, item in data.get("topics", {}).items()
             )
         except (KeyError, TypeError, AttributeError) as error:
@@ -251,6 +254,20 @@ class Vocabulary:
         return data
 
 
+def _text(given: object) -> str:
+    """Raises TypeError for what is no text."""
+    if not isinstance(given, str):
+        raise TypeError(f"{given!r} is no text")
+    return given
+
+
+def _texts(given: object) -> tuple[str, ...]:
+    """Raises TypeError for what is no list of texts."""
+    if not isinstance(given, (list, tuple)):
+        raise TypeError(f"{given!r} is no list")
+    return tuple(map(_text, given))
+
+
 def as_bounds(given: object) -> Bounds | None:
     """A number of a data set, or a range of it (low, high), as bounds; None if nothing is given."""
     if given is None:
@@ -258,10 +275,18 @@ def as_bounds(given: object) -> Bounds | None:
     return (float(given[0]), float(given[1])) if isinstance(given, tuple) else (float(given), float(given))
 
 
-def _below(bounds: Bounds, limit: float) -> bool:
-    """Whether all values within the bounds are below the limit; bounds of one number hold just that."""
+def _within(bounds: Bounds, wider: Bounds) -> bool:
+    """Whether all numbers within the bounds lie within wider ones; bounds (n, n) hold just n."""
     low, high = bounds
-    return high < limit or (high == limit and low < high)
+    return wider[0] <= low and (high < wider[1] or low < high == wider[1])
+
+
+def _one_value(label: Label) -> list[Rule]:
+    """The rules that keep a choice to one of its values."""
+    names = label.outputs
+    if len(names) == len(label.values):
+        return [Rule("exactly_one", names)]
+    return [Rule("excludes", names[index:]) for index in range(len(names) - 1)]
 
 
 def _chosen(label: Label, assignment: Mapping[str, bool]) -> Value:
@@ -285,12 +310,17 @@ def _faults(vocabulary: Vocabulary) -> list[str]:
     words = [label.word for label in vocabulary.labels]
     words += [label.groups.word for label in vocabulary.labels if label.groups]
     words += [topic.word for topic in vocabulary.topics if topic.word]
-    for what, names in (("label", vocabulary.names), ("attribute", vocabulary.attribute_names), ("word", words)):
+    faults += [f"the word {word!r} is taken, or has a space" for word in words if word in RESERVED or " " in word]
+    outputs = [name for label in vocabulary.labels for name in label.outputs]
+    for what, names in (("label", vocabulary.names), ("attribute", outputs), ("word", words)):
         twice = sorted({name for name in names if names.count(name) > 1})
         faults += [f"the {what} {name} is there twice" for name in twice]
     for topic in vocabulary.topics:
-        unknown = [name for name in topic.labels if name not in vocabulary.names]
+        unknown = [name for name in topic.labels if name not in vocabulary]
         faults += [f"the topic {topic.name!r} names unknown labels: {', '.join(unknown)}"] if unknown else []
+        others = [name for name in topic.labels if name in vocabulary and vocabulary[name].kind != "flag"]
+        if topic.word and others:
+            faults.append(f"the topic {topic.name!r} has a word, but {', '.join(others)} cannot be yes or no")
     for rule in vocabulary.written_rules:
         unknown = [name for name in rule.names if name not in vocabulary.attribute_names]
         if rule.kind not in RULE_KINDS or unknown or len(rule.names) < 2:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 from PIL import Image
 
 from faceinsight import FaceInsight
@@ -17,6 +18,10 @@ from faceinsight.build_engines import export
 from faceinsight.build_engines.build import build_bundle
 from faceinsight.commands.app import main
 from faceinsight.models.data.synthetic import generate
+
+# a shared machine may be slow at any moment, and fifty examples find what two hundred do
+settings.register_profile("suite", deadline=None, max_examples=50)
+settings.load_profile("suite")
 
 
 @pytest.fixture(scope="session", autouse=True)

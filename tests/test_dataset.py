@@ -7,18 +7,20 @@ import numpy as np
 import pytest
 
 from faceinsight.benchmarks.accuracy import evaluate
-from faceinsight.benchmarks.replies import stated
 from faceinsight.models.data.augment import NOMINAL_SIDE
-from faceinsight.models.data.canonical import CELEBA_ATTRIBUTES
 from faceinsight.models.data.dataset import SIDE, RecordFaces, read_faces, read_labelled
 from faceinsight.models.data.readers import Record, Records, Skipped
 from faceinsight.models.data.synthetic import generate
 from faceinsight.models.presets import preset
 from faceinsight.models.training.faces import FaceBatches, nominal_faces
 from faceinsight.models.training.recipe import Recipe, train
+from faceinsight.models.vocabulary import load_vocabulary
 from faceinsight.runtime.errors import InputError
 from faceinsight.runtime.image import CROP_HEIGHTS, CROP_SHIFT
-from faceinsight.runtime.labels import IGNORE, NAMES
+from faceinsight.runtime.parse_map import IGNORE
+
+NANO, CELEBA, EXPRESSION = (load_vocabulary(name) for name in ("nano", "celeba", "expression"))
+NAMES = NANO.attribute_names
 
 
 @pytest.fixture
@@ -32,9 +34,9 @@ def celeba(tmp_path):
         cv2.circle(image, (88, 132), 10, (0, 0, 255), -1)
         cv2.imwrite(str(tmp_path / "img_align_celeba" / name), image)
         held = {"Male": index % 2 == 0, "Smiling": index % 3 == 0, "No_Beard": True}
-        rows.append(name + "  " + "  ".join("1" if held.get(a) else "-1" for a in CELEBA_ATTRIBUTES))
+        rows.append(name + "  " + "  ".join("1" if held.get(a) else "-1" for a in CELEBA.attribute_names))
         splits.append(f"{name} {0 if index < 8 else 1 if index < 10 else 2}")
-    (tmp_path / "list_attr_celeba.txt").write_text("\n".join(["12", " ".join(CELEBA_ATTRIBUTES), *rows]) + "\n")
+    (tmp_path / "list_attr_celeba.txt").write_text("\n".join(["12", " ".join(CELEBA.attribute_names), *rows]) + "\n")
     (tmp_path / "list_eval_partition.txt").write_text("\n".join(splits) + "\n")
     return tmp_path
 

@@ -13,15 +13,20 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from faceinsight.build_engines.export import export_stage
+from faceinsight.models.attributes import AttributeHead
 from faceinsight.models.config import AttributeConfig
 from faceinsight.models.correlation import conditional_probabilities, correlation_matrix
+from faceinsight.models.data.targets import targets
 from faceinsight.models.faceinsight import FaceInsightModel
 from faceinsight.models.logic import logic_loss, violations
-from faceinsight.runtime.labels import NAMES
-from faceinsight.runtime.rules import RULES, Rule
+from faceinsight.models.vocabulary import load_vocabulary
+from faceinsight.runtime.rules import Rule
+from faceinsight.runtime.vocabulary import Vocabulary
 
 from .test_quantize import CONFIG, feed
 
+NANO = load_vocabulary("nano")
+NAMES = NANO.attribute_names
 CELLS = st.sampled_from((0.0, 1.0, np.nan))
 TABLES = st.tuples(st.integers(1, 30), st.integers(1, 6)).flatmap(
     lambda shape: arrays(np.float64, shape, elements=CELLS)
@@ -76,6 +81,20 @@ def test_correlations_reach_the_labels_they_link(correlated):
     assert (moved == reached).all()
 
 
+def test_numbers_have_no_neighbours():
+    vocabulary = load_vocabulary("demographics")
+    head = AttributeHead(AttributeConfig(width=8, text_width=16), vocabulary, 12, 6)
+    head.set_text_features(torch.randn_like(head.text_features))
+    faces = [{"Gender": "male", "Race": race, "Age_Years": 40} for race in ("white", "latino")]
+    head.set_labels(targets(faces, vocabulary))
+    with torch.no_grad():
+        before = head.label_features()
+        head.text_features[-1] += 1
+        moved = (head.label_features() - before).abs().amax(1) > 1e-6
+    assert moved.tolist() == [False] * len(vocabulary.attributes) + [True]
+    assert head.text.matrix[1:, 0].count_nonzero() == 2  # who is white or latino is a man here
+
+
 def test_correlations_are_folded_into_one_constant(correlated):
     graph = export_stage(correlated, "fusion")
     plain = export_stage(FaceInsightModel(CONFIG).eval(), "fusion")
@@ -99,9 +118,9 @@ def test_a_model_keeps_its_correlations(correlated, tmp_path):
 
 @given(arrays(bool, len(NAMES)))
 def test_a_sure_face_violates_exactly_the_rules_that_it_breaks(held):
-    found = violations(torch.from_numpy(held[None].astype(np.float32)))[0]
+    found = violations(torch.from_numpy(held[None].astype(np.float32)), NANO.rules, NAMES)[0]
     assignment = dict(zip(NAMES, held.tolist(), strict=True))
-    assert found.tolist() == [float(not rule.holds(assignment)) for rule in RULES]
+    assert found.tolist() == [float(not rule.holds(assignment)) for rule in NANO.rules]
 
 
 @given(st.lists(st.floats(0, 1), min_size=3, max_size=3), st.sampled_from(("exactly_one", "implies", "excludes")))
@@ -116,10 +135,18 @@ def test_a_violation_is_the_share_of_draws_that_break_the_rule(p, kind):
 def test_descending_the_logic_loss_ends_in_faces_that_break_no_rule():
     logits = torch.randn(16, len(NAMES), generator=torch.Generator().manual_seed(0), requires_grad=True)
     optimizer = torch.optim.Adam([logits], lr=0.3)
-    assert logic_loss(logits) > 0.2
+    assert logic_loss(logits, NANO) > 0.2
     for _ in range(200):
         optimizer.zero_grad()
-        logic_loss(logits).backward()
+        logic_loss(logits, NANO).backward()
         optimizer.step()
-    assert logic_loss(logits) < 1e-2
-    assert violations((logits > 0).float()).sum() == 0
+    assert logic_loss(logits, NANO) < 1e-2
+    assert violations((logits > 0).float(), NANO.rules, NAMES).sum() == 0
+
+
+def test_a_vocabulary_without_rules_has_no_logic_loss():
+    free = Vocabulary((NANO["Smiling"], NANO["Beard"]))
+    logits = torch.randn(4, 2, requires_grad=True)
+    loss = logic_loss(logits, free)
+    loss.backward()
+    assert loss == 0 and not logits.grad.any()

@@ -14,6 +14,7 @@ from faceinsight.build_engines.build import build_bundle
 from faceinsight.models.data.synthetic import generate
 from faceinsight.runtime.errors import FaceInsightError
 from faceinsight.runtime.frame import device_frame
+from faceinsight.runtime.targets import CUDA
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU that PyTorch knows")
 QUESTIONS = ("Is he smiling?", "What colour is the hair?", "describe this face")

@@ -16,6 +16,8 @@ from faceinsight.models.data.dataset import read_labelled
 from faceinsight.models.data.readers import Record
 from faceinsight.models.data.synthetic import generate
 from faceinsight.models.faceinsight import FaceInsightModel
+from faceinsight.models.vocabulary import load_vocabulary
+from faceinsight.runtime.bundle import NANO, read_bundle
 
 
 @pytest.fixture(scope="module")
@@ -37,8 +39,8 @@ def test_pytorch_behind_the_runtime_says_what_a_float_bundle_says(network, folde
     """And its cache is right: questions one after the other, and the first one again."""
     build_bundle(None, tmp_path / "fp32", precision="fp32")
     exact = FaceInsight.load(tmp_path / "fp32")
-    reference = parity.with_pytorch(FaceInsight.load(), network)
-    image = read_labelled(folder, "val")[0].load()
+    reference = parity.with_pytorch(read_bundle(NANO), network)
+    image = read_labelled(folder, "val", exact.vocabulary)[0].load()
     one, other = exact.perceive(image), reference.perceive(image)
     assert one.labels == other.labels
     assert one.attributes == pytest.approx(other.attributes, abs=1e-3)
@@ -48,13 +50,24 @@ def test_pytorch_behind_the_runtime_says_what_a_float_bundle_says(network, folde
 
 def test_questions_cover_every_kind_and_are_the_same_every_time():
     faces = [Record(str(i), None, {}) for i in range(5)]
-    drawn = parity.draw(faces, 200)
-    assert drawn == parity.draw(faces, 200) and drawn != parity.draw(faces, 200, seed=1)
+    nano = load_vocabulary("nano")
+    drawn = parity.draw(faces, 200, nano)
+    assert drawn == parity.draw(faces, 200, nano) and drawn != parity.draw(faces, 200, nano, seed=1)
     kinds = {item.kind for item in drawn}
     assert "describe" in kinds and {"open Age", "open Hair_Color", "open Gender"} <= kinds
-    assert sum(kind.startswith("yes/no") for kind in kinds) == 13
+    assert {kind.removeprefix("yes/no ") for kind in kinds if kind.startswith("yes/no")} == set(nano.names)
     counts = [sum(item.kind == kind for item in drawn) for kind in kinds]
     assert max(counts) - min(counts) <= 1
+
+
+def test_labels_without_written_phrasings_are_asked_about():
+    asked = {
+        item.kind: item.question
+        for name in ("demographics", "celeba")
+        for item in parity.draw([Record("0", None, {})], 100, load_vocabulary(name))
+    }
+    assert asked["yes/no Goatee"] and asked["open Age_Years"] and "yes/no Hair_Color" not in asked
+    assert asked["yes/no Eyeglasses"] != "Is this person wearing eyeglasses?"  # those are written, and kept apart
 
 
 def test_differences_are_counted_and_explained():

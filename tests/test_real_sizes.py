@@ -10,9 +10,10 @@ import pytest
 pytest.importorskip("tensorrt_rtx", reason="needs TensorRT-RTX, which compiles without a GPU")
 
 from faceinsight.benchmarks import real_sizes
-from faceinsight.build_engines.tensorrt import Engines
+from faceinsight.build_engines.tensorrt import CompileOptions
 from faceinsight.commands.app import main
 from faceinsight.models.config import BackboneConfig
+from faceinsight.runtime.targets import TENSORRT_RTX
 
 
 @pytest.fixture
@@ -58,11 +59,18 @@ def test_the_command_shows_a_size_that_fails_beside_the_others(monkeypatch, caps
 
 def test_a_process_of_its_own_gives_its_error_back():
     """Such as a size that nobody has heard of."""
-    found = real_sizes.compile_apart("GPT-7", "int8", Engines("tensorrt-rtx", cache=False))
+    found = real_sizes.compile_apart("GPT-7", "int8", CompileOptions(TENSORRT_RTX, cache=False))
     assert "GPT-7" in found["error"] and "\n" not in found["error"]
 
 
-@pytest.mark.parametrize(("options", "message"), [(["--sm", "12"], "12"), (["--size", "GPT-7"], "use SegFormer-B0")])
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--sm", "12"], "12"),
+        (["--target", "cpu"], "use tensorrt or tensorrt-rtx"),
+        (["--size", "GPT-7"], "use SegFormer-B0"),
+    ],
+)
 def test_a_wrong_option_is_one_line(options, message, capsys):
     assert main(["real-sizes", "--precision", "int8", *options]) == 2
     written = capsys.readouterr().err

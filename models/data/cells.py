@@ -6,15 +6,15 @@ import math
 from collections.abc import Mapping
 
 from faceinsight.runtime.errors import InputError
-from faceinsight.runtime.label import Label
+from faceinsight.runtime.label import Bounds, Label
 from faceinsight.runtime.vocabulary import Vocabulary
 
 
 def read_cells(row: Mapping[str, str], vocabulary: Vocabulary) -> dict:
     """{label: value} of all that the row tells; a blank cell and a missing column tell nothing.
 
-    A flag is 1 or 0; a choice is one of its values; a number is a number, or a range of it as least..greatest; a group
-    of a number is one of its names. Raises InputError for any other cell.
+    A flag is 1 or 0; a choice is one of its values; a number is a number, or a range such as 30..40, to which 40 does
+    not belong; a group of a number is one of its names. Raises InputError for any other cell.
     """
     known: dict = {}
     for label in vocabulary.labels:
@@ -31,7 +31,7 @@ def _value(label: Label, text: str, vocabulary: Vocabulary) -> object:
     if label.kind == "flag":
         return _one_of(label.name, text, ["0", "1"]) == "1"
     if label.kind == "number":
-        return _number(label.name, text)
+        return _number(label.name, text, label.bounds)
     return vocabulary.value_of(label, {label.name: text})
 
 
@@ -41,11 +41,14 @@ def _one_of(name: str, text: str, allowed: list[str]) -> str:
     return text
 
 
-def _number(name: str, text: str) -> float | tuple[float, float]:
+def _number(name: str, text: str, within: Bounds = (-math.inf, math.inf)) -> float | tuple[float, float]:
     try:
         values = tuple(float(part) for part in text.split("..", 1))
     except ValueError:
         values = ()
-    if not values or not all(map(math.isfinite, values)) or values[0] > values[-1]:
+    if not values or not all(map(math.isfinite, values)) or (len(values) == 2 and values[0] >= values[1]):
         raise InputError(f"{name} is {text!r}; use a number, a range such as 30..40, or nothing")
+    low, high = within
+    if not low <= values[0] <= values[-1] <= high:
+        raise InputError(f"{name} is {text!r}; it lies between {low:g} and {high:g}")
     return values[0] if len(values) == 1 else values

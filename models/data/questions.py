@@ -1,10 +1,10 @@
 """Question/answer pairs about a face whose labels are known, in as many phrasings as a small grammar yields.
 
-A question is built in three independent steps: a *phrase* of a concept ("a goatee"), a *form* that turns the phrase into
-a clause ("does he have a goatee"), and a *wrapper* around the clause ("can you tell me whether he has a goatee?"). Forms
-and wrappers are shared by all labels, and by questions that must be refused, so a model that learns from the pairs meets
-every keyword in every frame. A share of the questions are whole sentences, written by hand for what no grammar thinks of.
-What a question asks is its reading; the answer follows from that and from the labels.
+A question is built in three independent steps: a *phrase* of a concept ("a goatee"), a *form* that turns the phrase
+into a clause ("does he have a goatee"), and a *wrapper* around the clause ("can you tell me whether he has a goatee?").
+Forms and wrappers are shared by all labels, and by questions that must be refused, so a model that learns from the
+pairs meets every keyword in every frame. A share of the questions are whole sentences, written by hand for what no
+grammar thinks of. What a question asks is its reading; the answer follows from that and from the labels.
 """
 
 from __future__ import annotations
@@ -34,10 +34,12 @@ from .language.compose import (
 )
 from .language.files import Concept
 from .language.general import numbers
+from .language.grammar import bare
 from .language.languages import LabelLanguage, TopicLanguage, Value
 from .language.requests import requests
 from .language.speech import Speech, speech_of
 from .language.surface import surface
+from .language.written import untold
 
 WRITTEN_SHARE = 0.7
 """Of the yes/no questions about what has written ones, those that are; of all others it is half of that."""
@@ -47,6 +49,12 @@ EITHER_OR_SHARE = 0.3
 
 ABSENT_SHARE = 0.06
 """Of the yes/no questions that are not written, those that Yes answers when something is not so."""
+
+MOST_VALUES = 8
+"""Of a choice of which it is asked whether it has another value than one."""
+
+UNTOLD_SHARE = 0.3
+"""Of the questions that are turned down, those about labels that other vocabularies have."""
 
 TRIES = 50
 """Most questions that are thrown away because they could be meant for another label."""
@@ -125,8 +133,9 @@ class _Subject:
 class _About:
     """What questions over a vocabulary may be about.
 
-    open: name in readings -> the open question and the label whose values it may list. alternatives: what two values are
-    offered of. keywords: nouns that alone are a yes/no question.
+    open: name in readings -> the open question and the label whose values it may list. alternatives: what two values
+    are offered of. keywords: nouns that alone are a yes/no question. untold: lists of questions about labels that the
+    vocabulary lacks.
     """
 
     speech: Speech
@@ -134,6 +143,7 @@ class _About:
     open: Mapping[str, tuple[Open, Label | None]]
     alternatives: tuple[_Subject, ...]
     keywords: Collection[str]
+    untold: tuple[tuple[str, ...], ...]
 
     @functools.cached_property
     def concepts(self) -> tuple[Concept, ...]:
@@ -178,11 +188,11 @@ def _about(vocabulary: Vocabulary) -> _About:
             asked[label.word] = (both, label if label.kind == "choice" and not found.written else None)
     concepts = [concept for subject in subjects for concept in subject.language.phrases.values()]
     keywords = {
-        re.sub(r"^(an?|some kind of|some|any|the) ", "", phrase)
+        bare(phrase)
         for concept in concepts for category in ("noun", "wear", "have") for phrase in concept.get(category, ())
     }  # fmt: skip
     offered = tuple(subject for subject in subjects if subject.language.alternatives and len(subject.values) > 1)
-    return _About(speech, tuple(subjects), asked, offered, keywords)
+    return _About(speech, tuple(subjects), asked, offered, keywords, untold(vocabulary))
 
 
 def _ask_yes_no(about: _About, labels: Mapping, rng: random.Random) -> tuple[str, str]:
@@ -192,7 +202,8 @@ def _ask_yes_no(about: _About, labels: Mapping, rng: random.Random) -> tuple[str
         return _compare(subject.item, subject.language, labels, known, rng)
     phrases, written = subject.language.phrases, subject.language.written
     value = tuple(phrases)[rng.random() < 0.2 and len(phrases) > 1] if subject.flag else rng.choice(tuple(phrases))
-    absent = rng.random() < ABSENT_SHARE
+    # a reading that lists all other values has to fit into the room for it
+    absent = rng.random() < ABSENT_SHARE and len(subject.values) <= MOST_VALUES
     if written and rng.random() < WRITTEN_SHARE:
         value, filled = rng.choice(tuple(written)), {}
         named = subject.named(value)
@@ -246,8 +257,9 @@ def _comparison(label: Label, language: LabelLanguage, value: float, rng: random
         filled = {key: numbers().in_words(x) if spelled else f"{x:g}" for key, x in (("n", n), ("m", m))}
     near = language.near
     bounds = {
-        "below": (-math.inf, n), "at_most": (-math.inf, n + step), "at_least": (n, math.inf),
-        "above": (n + step, math.inf), "between": (n, m + step), "near": (n - near, n + near + step), "decade": (n, n + 10),
+        "below": (-math.inf, n), "at_most": (-math.inf, n + step),
+        "at_least": (n, math.inf), "above": (n + step, math.inf),
+        "between": (n, m + step), "near": (n - near, n + near + step), "decade": (n, n + 10),
     }[kind]  # fmt: skip
     concept = {
         category: tuple(phrase.replace("{n}", filled["n"]).replace("{m}", filled["m"]) for phrase in phrases)
@@ -323,6 +335,8 @@ def _ask_off_topic(about: _About, labels: Mapping, rng: random.Random) -> tuple[
 def _off_topic_question(about: _About, labels: Mapping, rng: random.Random) -> tuple[str, bool]:
     """A question, and whether it may be about the person."""
     known, source = about.speech.pronoun(labels), rng.random()
+    if about.untold and rng.random() < UNTOLD_SHARE:
+        return written_question(rng.choice(about.untold), known, rng), True
     if rng.random() < WRITTEN_SHARE / 2:
         return written_question(requests().written["off_topic"], known, rng), True
     if source < 0.35:

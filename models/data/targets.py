@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from faceinsight.runtime.label import Label
 from faceinsight.runtime.vocabulary import Vocabulary
 
 
@@ -34,6 +35,11 @@ def split_targets(found: np.ndarray, vocabulary: Vocabulary) -> tuple[np.ndarray
     """The attributes' part of `targets` [n, A], and the numbers' bounds [n, K, 2]; of arrays and tensors alike."""
     count = len(vocabulary.attributes)
     return found[:, :count], found[:, count:].reshape(len(found), len(vocabulary.numbers), 2)
+
+
+def is_exact(bounds: np.ndarray, label: Label) -> np.ndarray:
+    """Whether bounds [..., 2] of a number hold one that was told, not a range of it: they lie a step apart."""
+    return bounds[..., 1] - bounds[..., 0] < 1.5 * label.step
 
 
 def known_labels(found: np.ndarray, vocabulary: Vocabulary) -> dict[str, bool]:

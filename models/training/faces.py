@@ -20,6 +20,7 @@ from faceinsight.models.data.augment import (
 )
 from faceinsight.models.data.dataset import RecordFaces
 from faceinsight.models.data.portraits import Portraits
+from faceinsight.models.data.sampling import told
 from faceinsight.models.data.targets import targets
 from faceinsight.runtime.vocabulary import Vocabulary
 
@@ -96,7 +97,7 @@ class FaceBatches:
                 image, mask = worn
                 target = target.copy()
                 target[self._glasses_column] = 1
-            yield image, mask, target
+            yield image, mask, target if self.vocabulary else target[:0]
 
     @functools.cached_property
     def _glasses_column(self) -> int | None:
@@ -110,7 +111,8 @@ class FaceBatches:
 
         for k in range(count):
             sample = generate(int(np.random.default_rng((self.seed, 1, step, k)).integers(2**31)))
-            wanted = targets([sample.labels], self.vocabulary)[0] if self.vocabulary else np.empty(0, np.float32)
+            known = [told(sample.labels, self.vocabulary)] if self.vocabulary else []
+            wanted = targets(known, self.vocabulary)[0] if known else np.empty(0, np.float32)
             yield sample.image, sample.parse_map, wanted
 
 

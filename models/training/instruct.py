@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from faceinsight.models.data.questions import exchange
 from faceinsight.models.data.sampling import sample_labels
-from faceinsight.models.data.targets import split_targets
+from faceinsight.models.data.targets import is_exact, split_targets
 from faceinsight.models.faceinsight import FaceInsightModel
 from faceinsight.runtime.errors import InputError
 from faceinsight.runtime.prompt import Prompter
@@ -91,10 +91,11 @@ def complete_labels(predicted: np.ndarray, known: np.ndarray, vocabulary: Vocabu
     attributes, numbers = vocabulary.outputs(predicted)
     held = zip(vocabulary.attribute_names, wanted[0].tolist(), strict=True)
     attributes |= {name: value for name, value in held if not np.isnan(value)}
-    for label, (low, high) in zip(vocabulary.numbers, bounds[0].tolist(), strict=True):
+    for label, told in zip(vocabulary.numbers, bounds[0], strict=True):
+        low, high = told.tolist()
         if not np.isnan(low):
-            exact = high - low <= label.step
-            numbers[label.name] = (low + high) / 2 if exact else min(max(numbers[label.name], low), high - label.step)
+            nearest = min(max(numbers[label.name], low), high - label.step)
+            numbers[label.name] = (low + high) / 2 if is_exact(told, label) else nearest
     return vocabulary.decide(attributes, numbers)
 
 

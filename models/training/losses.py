@@ -136,14 +136,16 @@ def calibrate_numbers(head: AttributeHead, logits: Tensor, targets: Tensor) -> N
     """Sets slope, offset and spread of the head's numbers to those under which faces that it was not trained on are
     likeliest (Platt scaling, for numbers).
 
-    logits: [n, L] of the head. targets: [n, A + 2 K]. A number that is known of fewer than 20 faces stays as it is.
+    logits: [n, L] of the head; targets: [n, A + 2 K]; both in main memory, wherever the head is. A number that is known
+    of fewer than 20 faces stays as it is.
     """
     count = head.attribute_count
     bounds = bounds_as_shares(split_targets(targets, head.vocabulary)[1], head.vocabulary)
     enough = (~bounds.isnan().any(2)).sum(0) >= 20
     raw = logits[:, count:].detach().float()
     slope, offset = torch.ones(raw.shape[1], requires_grad=True), torch.zeros(raw.shape[1], requires_grad=True)
-    spread = head.numbers.log_spread.detach().clone().cpu().requires_grad_(True)
+    begun = head.numbers.log_spread.detach().cpu()
+    spread = begun.clone().requires_grad_(True)
     optimiser = torch.optim.LBFGS([slope, offset, spread], max_iter=50, line_search_fn="strong_wolfe")
 
     def closure():
@@ -155,8 +157,8 @@ def calibrate_numbers(head: AttributeHead, logits: Tensor, targets: Tensor) -> N
     with torch.enable_grad():
         optimiser.step(closure)
     with torch.no_grad():
-        for value, found in ((slope, torch.ones_like(slope)), (offset, torch.zeros_like(offset))):
-            value.copy_(torch.where(enough & value.isfinite(), value, found))
-        head.numbers.offset.copy_(head.numbers.offset * slope.to(raw.device) + offset)
-        head.numbers.slope.mul_(slope)
-        head.numbers.log_spread.copy_(torch.where(enough & spread.isfinite(), spread, head.numbers.log_spread))
+        found = enough & slope.isfinite() & offset.isfinite() & spread.isfinite()
+        slope, offset = torch.where(found, slope, 1.0), torch.where(found, offset, 0.0)
+        head.numbers.offset.copy_(head.numbers.offset.cpu() * slope + offset)
+        head.numbers.slope.copy_(head.numbers.slope.cpu() * slope)
+        head.numbers.log_spread.copy_(torch.where(found, spread, begun))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from torch import Tensor
 
-from faceinsight.models.data.targets import split_targets
+from faceinsight.models.data.targets import is_exact, split_targets
 from faceinsight.models.metrics import balanced_accuracy, recalls
 from faceinsight.runtime.vocabulary import Vocabulary
 
@@ -33,18 +33,19 @@ def mean_errors(logits: np.ndarray, targets: np.ndarray, vocabulary: Vocabulary)
         low, high = bounds[known, i].T
         told = label.bounds[0] + shares[known, i] * (label.bounds[1] - label.bounds[0])
         if known.any():
-            middle = np.where(high - low <= label.step, (low + high) / 2, told)
-            inside = np.clip(middle, low, high)
-            scores[label.name] = float(np.abs(told - inside).mean())
+            nearest = np.where(is_exact(bounds[known, i], label), (low + high) / 2, np.clip(told, low, high))
+            scores[label.name] = float(np.abs(told - nearest).mean())
     return scores
 
 
 def head_scores(logits: Tensor, targets: Tensor, vocabulary: Vocabulary) -> dict[str, float]:
-    """ "balanced", the mean over the attributes, with each attribute's own, and each number's mean error."""
+    """ "balanced", the mean over the attributes, with each attribute's own, and each number's mean error; where no
+    attribute can be scored "error_loss", the mean over the numbers, is in the place of the first."""
     found, wanted = logits.numpy(), targets.numpy()
     scores = balanced_accuracies(found, wanted, vocabulary)
     errors = mean_errors(found, wanted, vocabulary)
-    return mean("balanced", scores) | {name: round(value, 4) for name, value in (scores | errors).items()}
+    first = mean("balanced", scores) or mean("error_loss", errors)
+    return first | {name: round(value, 4) for name, value in (scores | errors).items()}
 
 
 def mean(name: str, scores: dict[str, float]) -> dict[str, float]:

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from faceinsight.models.attributes import AttributeHead
 from faceinsight.models.data.augment import shows_both_eyes
-from faceinsight.models.data.sampling import drawn_labels
+from faceinsight.models.data.sampling import drawn_labels, told
 from faceinsight.models.data.targets import split_targets, targets
 from faceinsight.models.faceinsight import FaceInsightModel
 from faceinsight.models.metrics import IntersectionOverUnion
@@ -110,7 +110,7 @@ def prior(
     """
     rng = np.random.default_rng(0)
     rendered = count if train is None else round(count * synthetic)
-    mix = [targets([drawn_labels(rng) for _ in range(rendered)], vocabulary)] if rendered else []
+    mix = [targets([told(drawn_labels(rng), vocabulary) for _ in range(rendered)], vocabulary)] if rendered else []
     if train is not None:
         chosen = rng.integers(len(train.targets), size=count - rendered)
         real = train.targets[chosen]

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import functools
 
-
 from faceinsight.runtime.label import Label
 
 from .files import FOLDER

@@ -18,8 +18,8 @@ def yes_no_question(
 ) -> str:
     """A question whose Yes means that the concept holds or, with `absent`, that it does not.
 
-    pronoun: of the person, see `Grammar.subject`. flag: the concept is of something that is there or not, so that Yes may
-    mean that it is missing.
+    pronoun: of the person, see `Grammar.subject`. flag: the concept is of something that is there or not, so that Yes
+    may mean that it is missing.
     """
     words = grammar()
     category, phrase = _phrase(concept, rng, without={"at", "none"} if absent else {"at"})

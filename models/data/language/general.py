@@ -6,7 +6,6 @@ import functools
 import re
 from dataclasses import dataclass
 
-
 from faceinsight.runtime.label import Label
 
 from .files import FOLDER, Concept, Table

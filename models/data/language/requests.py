@@ -13,9 +13,9 @@ from .written import open_question
 
 @dataclass(frozen=True)
 class Requests:
-    """describe, identify, off_topic: frames, in which slots are filled. written: kind -> whole questions. unknown: what is
-    asked about a person that labels do not tell. unknown_open: the same as open questions. before, after: what people
-    say around a question."""
+    """describe, identify, off_topic: frames, in which slots are filled. written: the same names -> whole questions.
+    unknown: what is asked about a person that labels do not tell. unknown_open: the same as open questions. before,
+    after: what people say around a question."""
 
     describe: tuple[str, ...]
     identify: tuple[str, ...]

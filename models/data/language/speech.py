@@ -12,7 +12,6 @@ from faceinsight.runtime.vocabulary import Topic, Vocabulary
 
 from . import label_language, topic_language
 from .files import FOLDER, Table
-from .general import sentences
 from .grammar import agree, bare, grammar, join
 from .languages import Case, LabelLanguage, TopicLanguage, Value
 from .written import case
@@ -74,7 +73,8 @@ class Speech:
         return found if found is not None else join(list(told), "and")
 
     def first_case(self, cases: tuple[Case, ...], labels: Mapping, flags: tuple[str, ...] = ()) -> str | None:
-        """The sentence of the first case that fits the labels, None where none does. flags: names of what {held} lists."""
+        """The sentence of the first case that fits the labels; None where none does. flags: names of what {held}
+        lists."""
         flags = tuple(name for name in flags if labels.get(name) in (True, False))
         for item in cases:
             held = [name for name in flags if labels[name]]
@@ -127,8 +127,8 @@ class Speech:
         return ""
 
     def description(self, labels: Mapping) -> list[str]:
-        """Sentences about the whole face, without full stops: the written ones, then one for each label that they do not
-        speak of; of flags only for those that hold, unless nothing else is said."""
+        """Sentences about the whole face, without full stops: the written ones, then one for each label that they do
+        not speak of; of flags only for those that hold, unless nothing else is said."""
         said, covered, opened = [], set(), False
         for item in _description():
             names = {name for option in item.cases if option.names <= self.labels.keys() for name in option.names}
@@ -149,8 +149,20 @@ class Speech:
         flags = [label for label in rest if label.kind == "flag"]
         held = [label for label in flags if labels[label.name]]
         left_out = [label for label in flags if label not in held] if said or len(rest) > len(flags) or held else []
-        said += [self.sentence(labels, label.name) for label in rest if label not in left_out]
+        said += _merged([self.sentence(labels, label.name) for label in rest if label not in left_out])
         return said if opened else [f"the face: {said[0]}", *said[1:]]
+
+
+def _merged(sentences: list[str]) -> list[str]:
+    """Sentences with the same beginning ("she has") as one."""
+    ends: dict[str, list[str]] = {}
+    for text in sentences:
+        match = re.match(
+            r"(?:he|she|they) (?:has|have|is wearing|are wearing|is|are) (?!not )|\w+ (?:remaining )?hair is (?!not )",
+            text,
+        )
+        ends.setdefault(match[0] if match else text, []).append(text[match.end() :] if match else "")
+    return [begin + (join(found, "and") if any(found) else "") for begin, found in ends.items()]
 
 
 @dataclass(frozen=True)

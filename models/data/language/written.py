@@ -32,6 +32,17 @@ def of_topic(path: Path) -> TopicLanguage:
     return told
 
 
+def untold(vocabulary: Vocabulary) -> tuple[tuple[str, ...], ...]:
+    """Written questions about labels that the vocabulary cannot tell, neither by their names nor by their `kin`."""
+    found: list[tuple[str, ...]] = []
+    for path in sorted((FOLDER / "labels").glob("*.toml")):
+        if path.stem not in vocabulary:
+            table = Table.read(path)
+            if not any(name in vocabulary for name in table.data.get("kin", ())):
+                found += [tuple(items) for key, items in table.table("written").items() if key != "either"]
+    return tuple(found)
+
+
 def case(table: Table, item: Mapping) -> Case:
     """One item of a list of cases in a file."""
     say, when, held = item.get("say", ""), item.get("when", {}), item.get("held", "")
@@ -82,7 +93,7 @@ class _LabelFile:
 
     KEYS = (
         "says", "words", "asked", "phrases", "written", "spans", "open", "alternatives", "comparisons", "near",
-        "pronouns", "slots", "replies", "faint_replies", "tells", "claims", "like", "values",
+        "pronouns", "slots", "replies", "faint_replies", "tells", "claims", "like", "values", "kin",
     )  # fmt: skip
 
     def __init__(self, table: Table, label: Label):
@@ -90,30 +101,24 @@ class _LabelFile:
         self.values = label.value_names
 
     def borrowed(self, table: Table) -> Table:
-        """The file; what it lacks is taken from that of the label that it is `like`, whose values `values` names."""
+        """The file; what it lacks is taken from that of the label that it is `like`; `values`: its own value -> that
+        label's."""
         if "like" not in table.data:
             return table
         other = Table.read(FOLDER / "labels" / f"{table.text('like')}.toml")
-        names = {old: new for new, old in table.table("values").items()}
-        data = dict(other.data)
-        for key in ("says", "words", "phrases", "written", "pronouns", "replies"):
-            if isinstance(data.get(key), Mapping):
-                data[key] = {names[old]: value for old, value in data[key].items() if old in names}
-        asked = {}
-        for name, item in data.get("asked", {}).items():
-            values = [names[old] for old in item.get("values", ["yes"]) if old in names]
-            if values:
-                asked[name] = item | {"values": values}
-        data |= {"asked": asked, "alternatives": ""}
-        data.pop("spans", None)
-        kept = {key: value for key, value in table.data.items() if key not in ("like", "values")}
-        for key, value in kept.items():
-            data[key] = data.get(key, {}) | value if key == "says" and isinstance(data.get(key), Mapping) else value
-        if isinstance(data["says"], str):
-            data["says"] = {
-                new: data["says"].replace("{value}", other.table("words").get(old, old)) for old, new in names.items()
-            } | kept.get("says", {})
-        return Table(table.name, data)
+        own = {theirs: mine for mine, theirs in table.table("values").items()}
+        data = {key: other.data[key] for key in ("open",) if key in other.data}
+        for key in ("words", "phrases", "written", "pronouns", "replies"):
+            data[key] = {own[value]: item for value, item in other.table(key).items() if value in own}
+        says, words = other.data["says"], other.table("words")
+        if isinstance(says, str):
+            says = {value: says.replace("{value}", words.get(value, value)) for value in own}
+        data["says"] = {own[value]: text for value, text in says.items() if value in own} | table.table("says")
+        for name, item in other.table("asked").items():
+            if values := [own[value] for value in item.get("values", ["yes"]) if value in own]:
+                data.setdefault("asked", {})[name] = item | {"values": values}
+        kept = {key: value for key, value in table.data.items() if key not in ("like", "values", "says")}
+        return Table(table.name, data | kept)
 
     def language(self) -> LabelLanguage:
         table = self.table
