@@ -23,6 +23,8 @@ from faceinsight.runtime.prompt import Prompter
 from faceinsight.runtime.rules import consistent_assignment, rules_for
 from faceinsight.runtime.targets import TENSORRT_RTX
 
+pytestmark = pytest.mark.slow
+
 VOCAB, WIDTH, VISUAL, CONTEXT = 100, 64, 5, 32
 TINY = {
     "vocab_size": VOCAB, "hidden_size": WIDTH, "intermediate_size": 96, "num_hidden_layers": 2,

@@ -31,6 +31,8 @@ from faceinsight.runtime.targets import CPU, CUDA, TENSORRT, TENSORRT_RTX
 
 from . import simulated_gpu
 
+pytestmark = pytest.mark.slow
+
 
 def candidate(error: float, p50: float | None = None) -> dict:
     return {"error": {"measure": "", "value": error}, "latency_ms": p50 and {"p50": p50, "p90": p50}}
