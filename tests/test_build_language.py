@@ -21,6 +21,8 @@ from faceinsight.runtime.errors import InputError
 from faceinsight.runtime.prompt import Prompter
 from faceinsight.runtime.targets import TENSORRT_RTX
 
+pytestmark = pytest.mark.slow
+
 VOCAB, WIDTH, VISUAL, CONTEXT = 100, 64, 5, 32
 TINY = {
     "vocab_size": VOCAB, "hidden_size": WIDTH, "intermediate_size": 96, "num_hidden_layers": 2,

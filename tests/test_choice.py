@@ -31,6 +31,8 @@ from faceinsight.runtime.targets import CPU, CUDA, TENSORRT, TENSORRT_RTX
 
 from . import simulated_gpu
 
+pytestmark = pytest.mark.slow
+
 
 def candidate(error: float, p50: float | None = None) -> Candidate:
     return Candidate(Error("", error), p50 and Latency(p50, p50))

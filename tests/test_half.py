@@ -25,6 +25,8 @@ from faceinsight.runtime.errors import InputError
 from faceinsight.runtime.manifest import STAGES
 from faceinsight.runtime.targets import TENSORRT_RTX
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def nano():

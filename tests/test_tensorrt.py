@@ -37,6 +37,8 @@ from faceinsight.runtime.targets import TENSORRT, TENSORRT_RTX
 
 from . import simulated_gpu
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx is not installed")
 GPUS = (80, 86, 89, 120)
 ORIN = Gpu("Orin", 87)
