@@ -36,7 +36,10 @@ the work of any other number follows from these two."""
 
 @dataclass(frozen=True)
 class _Built:
-    """A stage in one precision. layers: kind -> number, of a plan."""
+    """A stage in one precision.
+
+    graph: as the target takes it. content: of the stage's file. layers: kind -> number of them in a plan.
+    """
 
     graph: onnx.ModelProto
     error: Error
@@ -91,6 +94,7 @@ class StageBuilder:
         return self._entry(stage, name, built[name], found, why), built[name].content
 
     def _entry(self, stage: str, name: str, built: _Built, found: dict[str, Candidate], why: str) -> Stage:
+        """The manifest's entry of a stage. name: the precision that was chosen. why: the reason in words."""
         inputs, outputs = interface(built.graph)
         language = stage == "language"
         in_place = any(node.op_type == "TensorScatter" for node in built.graph.graph.node)

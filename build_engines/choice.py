@@ -71,8 +71,7 @@ def choose(stage: str, candidates: Mapping[str, Candidate]) -> tuple[str, str]:
     The first one is taken whose error is below the budget and that is faster than the last one; if there is none, the
     last one is taken. A candidate that could not be timed is judged by its error alone.
 
-    candidates: by precision, the preferred first.
-    Returns the precision, and the reason in words.
+    candidates: precision -> candidate, the preferred first. Returns the precision, and the reason in words.
     """
     *preferred, last = candidates
     if not preferred:

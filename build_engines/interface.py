@@ -8,7 +8,7 @@ from faceinsight.runtime.manifest import Tensor
 
 
 def interface(graph: onnx.ModelProto) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Describes a graph's inputs and its outputs, by name; a dynamic dimension has a name in the place of a number."""
+    """Describes a graph's inputs and its outputs, by name. A dynamic dimension has a name in the place of a number."""
     return _described(graph.graph.input), _described(graph.graph.output)
 
 

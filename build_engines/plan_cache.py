@@ -22,7 +22,7 @@ def plan_path(key: str) -> Path:
 
 
 def timing_path(target: str, version: str, gpu: Gpu) -> Path:
-    """The file of kernel timings; there is one for each library, version and GPU {"name", "sm"}."""
+    """The file of kernel timings; there is one for each library, version and GPU."""
     return of_gpu("timings", f"{target}-{version}", gpu.name, gpu.sm)
 
 

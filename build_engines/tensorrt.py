@@ -24,7 +24,7 @@ from faceinsight.runtime.cuda import Device
 from faceinsight.runtime.errors import InputError
 from faceinsight.runtime.manifest import Gpu, Tensor
 from faceinsight.runtime.progress import ProgressBar
-from faceinsight.runtime.targets import Target
+from faceinsight.runtime.targets import TARGETS, Target
 from faceinsight.runtime.tensorrt import error_log
 
 from .errors import CompileError
@@ -72,7 +72,10 @@ class CompileOptions:
     cache: bool = True
 
     def __post_init__(self) -> None:
-        """Raises InputError for what this machine or its library cannot do, before anything is exported."""
+        """Raises InputError for what the target, this machine or its library cannot do, before anything is exported."""
+        if not self.target.compiled:
+            known = " or ".join(name for name, target in TARGETS.items() if target.compiled)
+            raise InputError(f"nothing is compiled for target {self.target.name}; use {known}")
         trt = self.target.library()
         if _numbers(trt) < self.target.oldest:
             oldest = ".".join(map(str, self.target.oldest))
@@ -115,6 +118,7 @@ def gpu() -> Gpu:
 
 
 def _tensors(graph: onnx.ModelProto) -> dict[str, Tensor]:
+    """The inputs and outputs of a graph, by name."""
     inputs, outputs = interface(graph)
     return inputs | outputs
 

@@ -22,9 +22,9 @@ from .large import readable
 
 QUESTIONS = ("is the person wearing glasses?", "what colour is the hair?", "describe this face")
 ASKED_FACES = 4
+"""The number of faces that the language model is asked about, and that the ranges for float16 are checked on."""
 WRITTEN_TOKENS = 72
 """The most tokens of a reading and its answer that are compared."""
-"""The number of faces that the language model is asked about, and that the ranges for float16 are checked on."""
 _DTYPES = {
     f"tensor({name})": dtype
     for name, dtype in (("float", np.float32), ("float16", np.float16), ("uint8", np.uint8), ("int32", np.int32),
@@ -142,8 +142,7 @@ class Reference:
         return Error(measure, round(value, 6))
 
     def latency(self, stage: str, engine: Engine | CacheEngine) -> Latency:
-        """Times an engine on one face, or the language model's on one decode step after a prefix of 96
-        tokens."""
+        """Times an engine on one face, or the language model's on one decode step after a prefix of 96 tokens."""
         if stage != "language":
             one = next(self.single_faces(stage))
             return _latency(lambda: engine.run(one))
@@ -160,7 +159,7 @@ class Reference:
             cache = KVCache(engine, self._shape)
             for question in QUESTIONS:
                 ids = self._prompter.question(question, 64)
-                written = itertools.islice(generate(cache.turn(prefix, visual.numpy()), ids), WRITTEN_TOKENS)
+                written = itertools.islice(generate(cache.begin_turn(prefix, visual.numpy()), ids), WRITTEN_TOKENS)
                 answer = list(itertools.takewhile(lambda token: token != self._prompter.stop_id, written))
                 if not answer:
                     continue

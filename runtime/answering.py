@@ -1,5 +1,9 @@
-"""How a question is answered: the model writes down how it reads the question, unseen; the verdict is decided on the
-face's labels and opens the answer; the model goes on from there."""
+"""Answers a question about a perceived face in three steps.
+
+1. The model writes a reading of the question ("beard yes", see reading.py), which the user does not see.
+2. The reading and the face's labels give the verdict: the answer has to begin with "Yes," or "No,", or with neither.
+3. The model continues from there.
+"""
 
 from __future__ import annotations
 
@@ -14,56 +18,63 @@ from .kv_cache import CacheShape, KVCache, Turn
 from .prompt import Prompter
 
 READING_TOKENS = 24
-"""The most that a model may write before its answer."""
+"""The most tokens of a reading."""
 
 
 @dataclass
 class Progress:
-    """What is known of an answer while it is written.
-
-    reading: ids that the model wrote before its answer. tokens: shown so far. ttft_ms: from the start to the first
-    token that is shown; decode_ms: from there to the latest. finished: the model ended the answer itself; else it was
-    cut off by max_tokens or the context.
-    """
+    """What is known of an answer while it is written. `Answerer.answer` fills it in."""
 
     reading: list[int] = field(default_factory=list)
+    """Token ids of the reading."""
     tokens: int = 0
+    """How many tokens of the answer were yielded."""
     ttft_ms: float = 0.0
+    """Time from the start to the first token of the answer."""
     decode_ms: float = 0.0
+    """Time from the first token of the answer to the latest one, or to the end of the answer."""
     finished: bool = False
+    """Whether the model ended the answer itself; False if max_tokens or the context cut it off."""
     _start: float = field(default_factory=time.perf_counter)
 
-    def shown(self) -> None:
-        """Counts a token."""
+    def count_token(self) -> None:
+        """Counts a token of the answer and takes its time."""
         self.tokens += 1
-        self.clock()
+        self._take_time(first=self.tokens == 1)
 
-    def clock(self) -> None:
-        """Takes the time."""
+    def finish(self) -> None:
+        """Notes that the model ended the answer, and takes the time."""
+        self.finished = True
+        self._take_time(first=self.tokens == 0)
+
+    def _take_time(self, first: bool) -> None:
         passed = (time.perf_counter() - self._start) * 1e3
-        if self.tokens <= 1:
+        if first:
             self.ttft_ms = passed
         self.decode_ms = passed - self.ttft_ms
 
 
 class Answerer:
-    """The language engine with the prompt of its model."""
+    """Answers questions with the language engine and the prompt of a bundle."""
 
     def __init__(self, engine: CacheEngine, shape: CacheShape, prompter: Prompter):
+        """engine: the language model. shape: of its KV cache. prompter: turns text into its tokens and back."""
         self._engine, self._shape, self._prompter = engine, shape, prompter
 
     def new_cache(self) -> KVCache:
-        """The cache of one face."""
+        """Allocates the KV cache of one face."""
         return KVCache(self._engine, self._shape)
 
     def answer(
         self, cache: KVCache, labels: dict, visual_tokens, question: str, sampling: Sampling, progress: Progress
     ) -> Iterator[int]:
-        """Yields the answer's token ids.
+        """Checks a question at once and returns an iterator over the token ids of its answer.
 
-        cache: the face's. labels: its consistent labels, which are the facts and decide the verdict. visual_tokens:
-        [1, N, width]. Raises InputError at once for an unusable question, or one that leaves no room for max_tokens;
-        FaceInsightError, while it yields, if another question was asked on the same cache.
+        The model works only while the caller iterates. cache: of the face. labels: the face's consistent labels.
+        visual_tokens: the face's, [1, N, width]. progress: is filled in while the caller iterates.
+
+        Raises InputError for a question that cannot be used or leaves no room for max_tokens. The iterator raises
+        FaceInsightError if another answer on the same cache began after this one.
         """
         prefix = self._prompter.prefix(labels, visual_tokens.shape[1])
         room = self._shape.context - len(prefix) - READING_TOKENS - 1
@@ -73,32 +84,38 @@ class Answerer:
                 f"max_tokens is {sampling.max_tokens}; beside this question's {len(ids)} tokens there is room for "
                 f"{room - len(ids)}: ask a shorter one or give a smaller max_tokens"
             )
-        return self._tokens(cache.turn(prefix, visual_tokens), ids, labels, sampling, progress)
 
-    def _tokens(self, turn: Turn, ids, labels, sampling: Sampling, progress: Progress) -> Iterator[int]:
+        def tokens() -> Iterator[int]:
+            # the turn begins with the first token, so an iterator that is not used yet does not end another answer
+            yield from self._tokens(cache.begin_turn(prefix, visual_tokens), ids, labels, sampling, progress)
+
+        return tokens()
+
+    def _tokens(
+        self, turn: Turn, ids: list[int], labels: dict, sampling: Sampling, progress: Progress
+    ) -> Iterator[int]:
         opening: list[int] = []
         if self._prompter.answer_id is not None:
             self._read(turn, ids, progress)
             opening = self._prompter.opening(progress.reading, labels)
-            # the opening is known before the model has read it, so it is read in one step with what precedes it
+            # the model takes the opening in one step together with the token before it
             ids = [self._prompter.answer_id, *opening]
         for token in opening[: sampling.max_tokens]:
-            progress.shown()
+            progress.count_token()
             yield token
         if progress.tokens >= sampling.max_tokens:
             return
         for token in generate(turn, ids, sampling):
             if token == self._prompter.stop_id:
-                progress.clock()
-                progress.finished = True
+                progress.finish()
                 return
-            progress.shown()
+            progress.count_token()
             yield token
             if progress.tokens >= sampling.max_tokens:
                 return
 
     def _read(self, turn: Turn, ids: list[int], progress: Progress) -> None:
-        """Lets the model write its reading. It is always greedy: in reading a question there is no variety."""
+        """Lets the model write its reading, always greedily: a question has one right reading."""
         ends = (self._prompter.answer_id, self._prompter.stop_id)
         for token in generate(turn, ids, GREEDY):
             if token in ends or len(progress.reading) == READING_TOKENS:

@@ -1,4 +1,4 @@
-"""What a bundle runs on, chosen once: the CPU or CUDA through ONNX Runtime, or a GPU through TensorRT."""
+"""Opens the engines of a bundle: on the CPU or CUDA with ONNX Runtime, or on a GPU with TensorRT."""
 
 from __future__ import annotations
 
@@ -17,20 +17,27 @@ from .perceive import HostPerception, Perception
 
 @dataclass(frozen=True)
 class Backend:
-    """What runs a bundle. engines: stage -> engine where each is one of its own (ONNX Runtime), else empty."""
+    """The loaded engines of a bundle."""
 
     perception: Perception
+    """Runs the stages before the language model."""
     language: CacheEngine
+    """Runs the language model."""
     engines: Mapping[str, Engine] = field(default_factory=dict)
+    """Stage -> engine. Empty for TensorRT, whose engines do not take arrays in host memory."""
 
     def close(self) -> None:
-        """Ends the threads of perception; engines and memory go when nothing refers to them any more."""
+        """Ends the threads of perception. Engines and their memory are freed with the last reference to them."""
         self.perception.close()
 
 
 def open_backend(bundle: Bundle, device: str, threads: int | None) -> Backend:
-    """device: "cpu", "cuda" (the first GPU) or "cuda:N". threads: of the CPU, default all. Raises BundleError for a
-    bundle of another device, InputError for an unknown device, a missing library or a negative number of threads."""
+    """Loads the engines of a bundle on a device and warms them up.
+
+    bundle: an engine of TensorRT takes its file out of `bundle.files`, so such a bundle can be opened once. device:
+    "cpu", "cuda" (the first GPU) or "cuda:N". threads: CPU threads; None or 0 for all. Raises BundleError for a bundle
+    of another device, InputError for an unknown device, a missing library or a negative number of threads.
+    """
     if threads is not None and threads < 0:
         raise InputError(f"threads must not be negative: {threads}")
     gpu = None if device == "cpu" else _ordinal(device)
@@ -48,7 +55,7 @@ def open_backend(bundle: Bundle, device: str, threads: int | None) -> Backend:
 
 
 def _onnxruntime(bundle: Bundle, gpu: int | None, threads: int) -> Backend:
-    # parser and vision encoder run side by side, so they share the cores
+    # parser and vision encoder run at the same time, so they share the cores
     share = max(1, threads // 2)
     counts = {"refiner": 1, "parser": share, "vision": share, "fusion": threads, "language": threads}
     engines = {
@@ -71,7 +78,9 @@ def _tensorrt(bundle: Bundle, gpu: int) -> Backend:
     device, manifest = Device(gpu), bundle.manifest
     library, stages = Library(bundle.target, device), manifest.stages
     library.check(bundle)
-    # given away: on a Jetson a plan that stays in the host's memory takes the GPU's
+    if missing := set(STAGES) - set(bundle.files):
+        raise BundleError(f"{bundle.directory} was opened before ({min(missing)} was taken); read it again to open it")
+    # popped, so that they are freed: a Jetson has one memory for host and GPU, and the library copies a plan
     executors = {stage: library.load(stage, bundle.files.pop(stage), library.rebuild(bundle)) for stage in STAGES}
     max_faces = manifest.device.max_faces
     perception = GpuPerception(executors, {name: stages[name] for name in PERCEPTION_STAGES}, device, max_faces)
@@ -84,8 +93,10 @@ def _tensorrt(bundle: Bundle, gpu: int) -> Backend:
 
 
 def _warm_up(backend: Backend, bundle: Bundle, max_faces: int) -> None:
-    """The first calls of an engine take long (kernels are loaded, TensorRT-RTX compiles some), and the next ones record
-    graphs: done here, so that they are no frame's and no question's."""
+    """Runs every engine a few times, so that the first frame and the first question take no longer than the others.
+
+    The first call of an engine loads kernels, and TensorRT-RTX compiles some; the second call records a CUDA graph.
+    """
     grey, box = np.full((64, 64, 3), 127, np.uint8), (16.0, 16.0, 48.0, 48.0)
     for count in range(max_faces, 0, -1):
         for _ in range(2):
@@ -109,5 +120,5 @@ def _ordinal(device: str) -> int:
 
 
 def cpu_count() -> int:
-    """The CPUs this process may use."""
+    """Returns how many CPUs this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,4 +1,4 @@
-"""The bundle on disk: manifest.json, one file a stage, tokenizer.json. Read here; written here, whole or not at all."""
+"""Reads and writes bundles. A bundle is a directory with manifest.json, a file for each stage, and tokenizer.json."""
 
 from __future__ import annotations
 
@@ -18,36 +18,41 @@ from .vocabulary import Vocabulary
 MANIFEST = "manifest.json"
 TOKENIZER = "tokenizer.json"
 NANO = Path(__file__).with_name("nano")
-"""The bundled bundle: nano, INT8, for the CPU."""
+"""The bundle that comes with the package: nano, INT8, for the CPU."""
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """A checked bundle. files: stage, or "tokenizer" -> its file's content."""
+    """A bundle in memory whose files were checked."""
 
     directory: Path
+    """Where it was read."""
     manifest: Manifest
     files: dict[str, bytes]
+    """Stage, or "tokenizer" -> content of its file."""
 
     @property
     def target(self) -> Target:
-        """What it runs on."""
+        """The target that it was built for."""
         return TARGETS[self.manifest.target]
 
     @property
     def vocabulary(self) -> Vocabulary:
-        """What it tells of a face."""
+        """The labels that the model tells of a face."""
         return self.manifest.vocabulary
 
     @functools.cached_property
     def prompter(self) -> Prompter:
-        """Its prompt and tokenizer."""
+        """The prompt template with the tokenizer."""
         tokenizer = self.files["tokenizer"].decode("utf-8")
         return Prompter(tokenizer, self.manifest.prompt, self.manifest.language.vocab_size, self.vocabulary)
 
 
 def read_bundle(directory: str | Path) -> Bundle:
-    """Reads a bundle and checks its format version, every file's SHA-256 and the manifest's own. Raises BundleError."""
+    """Reads a bundle and checks the manifest and the SHA-256 of every file.
+
+    Raises BundleError for a bundle that is missing, damaged or of another format version.
+    """
     directory = Path(directory)
     path = directory / MANIFEST
     if not _exists(path):
@@ -64,7 +69,7 @@ def read_bundle(directory: str | Path) -> Bundle:
     try:
         bundle.prompter.prefix({}, 1)
         bundle.prompter.question("is he bald?", 1000)
-    except Exception as error:  # a damaged tokenizer must be found now, not at the first question
+    except Exception as error:  # a damaged tokenizer is to be found now and not at the first question
         raise BundleError(
             f"the tokenizer or the prompt of {path} cannot be used ({error}); rebuild the bundle"
         ) from error
@@ -72,7 +77,7 @@ def read_bundle(directory: str | Path) -> Bundle:
 
 
 def _exists(path: Path) -> bool:
-    """Whether there is such a file; False also for a name that no file can have."""
+    """Tells whether there is such a file; False also for a name that no file can have."""
     try:
         return path.is_file()
     except OSError:
@@ -101,10 +106,10 @@ def _checked(directory: Path, entry: Stage | File) -> bytes:
 
 
 def write_bundle(directory: str | Path, manifest: Manifest, files: dict[str, bytes]) -> None:
-    """Writes a bundle beside `directory` and renames it, so that no half bundle is ever seen; an older one is replaced.
+    """Writes a bundle, whole or not at all. It replaces an older bundle in the same directory.
 
-    files: file name -> content, each named by the manifest. Raises BundleError if `directory` holds something else or
-    cannot be written.
+    files: file name -> content, for every file that the manifest names. Raises BundleError if `directory` holds
+    anything but a bundle or cannot be written.
     """
     directory = Path(directory).absolute()
     check_replaceable(directory)
@@ -120,7 +125,7 @@ def write_bundle(directory: str | Path, manifest: Manifest, files: dict[str, byt
 
 
 def check_replaceable(directory: Path) -> None:
-    """Raises BundleError unless `directory` is new, empty, or a bundle and nothing else."""
+    """Raises BundleError unless `directory` does not exist, is empty, or holds a bundle and nothing else."""
     advice = "give --out a new or an empty directory"
     try:
         if not directory.exists():
@@ -133,9 +138,9 @@ def check_replaceable(directory: Path) -> None:
     if not names:
         return
     try:
+        # not through Manifest: a bundle of another format version may be replaced, too
         manifest = json.loads((directory / MANIFEST).read_text(encoding="utf-8"))
         manifest["format_version"]
-        # of any version: an old bundle is what a rebuild replaces
         ours = {MANIFEST, manifest["tokenizer"]["file"], *(entry["file"] for entry in manifest["stages"].values())}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise BundleError(f"{directory} exists and is not a bundle; {advice}") from error

@@ -1,4 +1,4 @@
-"""Finds faces in a frame. Any callable from an RGB image to xyxy boxes, largest first, can take this one's place."""
+"""Finds faces with OpenCV's cascades. A user may give a detector of their own, see `Detector` in pipeline.py."""
 
 from __future__ import annotations
 
@@ -7,18 +7,21 @@ import threading
 import numpy as np
 
 Box = tuple[float, float, float, float]
+"""A box xyxy: left, top, right and bottom in pixels."""
 
-# A frontal cascade's square is centred on the crop's centre (0.1 face heights above the face's own) and about as wide
-# as the face is tall: medians over 700 training portraits.
+# How a face box follows from a frontal cascade's square; medians over 700 training portraits.
 _HEIGHT = 0.975
+"""Height of the face in sides of the square."""
 _WIDTH = 0.75
+"""Width of the face in heights of the face."""
 _SHIFT = 0.085
+"""How far the face's centre lies below the square's centre, in heights of the face."""
 
 _LONGEST = 1600
-"""Most pixels along the longer side of what the cascades search."""
+"""The most pixels along the longer side of an image that the cascades search."""
 
 _PASSES = (
-    # cascade file, image height in pixels, scale factor, neighbours
+    # cascade file, shorter side of the searched image in pixels, scale factor, least number of neighbours
     ("haarcascade_frontalface_alt2.xml", 240, 1.2, 3),
     ("haarcascade_frontalface_alt2.xml", 400, 1.05, 2),
     ("haarcascade_frontalface_alt.xml", 300, 1.05, 2),
@@ -28,29 +31,34 @@ _PASSES = (
 
 
 class CascadeDetector:
-    """OpenCV's bundled cascades, the fast one first; the others only look when it found nothing.
+    """Finds faces with the cascades that come with OpenCV.
 
-    smallest: least face size, as a share of the frame's shorter side. Beside a large face a small one is often missed.
+    The fastest one searches first, and each of the others only if those before found nothing. A small face beside a
+    large one is often missed.
     """
 
     def __init__(self, smallest: float = 0.12):
+        """smallest: the size of the smallest face to find, as a share of the image's shorter side."""
         self.smallest = smallest
         self._cascades: dict[str, object] = {}
         self._lock = threading.Lock()
 
     def __call__(self, image: np.ndarray) -> list[Box]:
-        """image: HxWx3 uint8 RGB. Returns face boxes xyxy in pixels (hairline to chin), largest first."""
+        """Returns the boxes of the faces, the largest first, xyxy in pixels from hairline to chin.
+
+        image: HxWx3 uint8 RGB.
+        """
         import cv2
 
         grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
         side = min(grey.shape)
         if side < 16:
             return []
-        # a cascade object keeps scratch memory, so it is not for two threads at once
+        # a cascade object has its own working memory, so only one thread may use it at a time
         with self._lock:
-            for name, height, step, neighbours in _PASSES:
-                # a long strip must not grow without bound
-                scale = min(height / side, _LONGEST / max(grey.shape))
+            for name, shorter, step, neighbours in _PASSES:
+                # the second limit is for a long strip, which would become very large
+                scale = min(shorter / side, _LONGEST / max(grey.shape))
                 if side * scale < 24:
                     return []
                 boxes = self._detect(name, _resized(grey, scale), step, neighbours)
@@ -63,8 +71,11 @@ class CascadeDetector:
         return []
 
     def _detect(self, name: str, grey: np.ndarray, step: float, neighbours: int) -> list[tuple[int, int, int, int]]:
-        """Squares xywh. Of those that overlap only the one with most raw hits stays: a face has 27 (median), a collar
-        or a shadow beside it 4 or 5, and it may well be the larger square."""
+        """Runs one cascade and returns its squares, xywh in pixels.
+
+        Of overlapping squares only the one with the most raw hits is kept. A face has 27 hits (median); a collar or a
+        shadow beside it has 4 or 5, but its square may be larger.
+        """
         import cv2
 
         if name not in self._cascades:
@@ -83,7 +94,7 @@ class CascadeDetector:
 
 
 def _overlap(a: tuple[int, int, int, int], b: tuple[int, int, int, int]) -> float:
-    """Share of the smaller square, both xywh, that lies in the other one."""
+    """Returns the share of the smaller square that lies in the other one. Both are xywh."""
     width = min(a[0] + a[2], b[0] + b[2]) - max(a[0], b[0])
     height = min(a[1] + a[3], b[1] + b[3]) - max(a[1], b[1])
     return max(width, 0) * max(height, 0) / min(a[2] * a[3], b[2] * b[3])
@@ -97,6 +108,7 @@ def _resized(grey: np.ndarray, scale: float) -> np.ndarray:
 
 
 def _face_box(x: float, y: float, width: float, height: float) -> Box:
+    """Converts a cascade's square, xywh, to the box of the face."""
     face = _HEIGHT * width
     centre_x, centre_y = x + width / 2, y + height / 2 + _SHIFT * face
     half = _WIDTH * face / 2

@@ -1,8 +1,8 @@
-"""Files that only save time: compiled plans, timings, kernels. They lie in $FACEINSIGHT_CACHE or ~/.cache/faceinsight,
-and a user may delete them.
+"""The cache on disk: compiled plans, timings and kernels, which only save time.
 
-A file holds the SHA-256 of its content and then the content, so a damaged one is noticed. A file that cannot be read or
-written is skipped with one line of warning.
+Its files are in $FACEINSIGHT_CACHE or ~/.cache/faceinsight, and a user may delete them. A file holds the SHA-256 of its
+content and then the content, so that a damaged file is noticed. A file that cannot be read or written is skipped with
+one line of warning.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from pathlib import Path
 from .files import replacing_file
 
 UNUSED_DAYS = 30
-"""A file that has not been used for so many days is deleted."""
+"""A file that was not used for this many days is deleted."""
 
 
 def directory() -> Path:
-    """The folder of the cache; it may not exist yet."""
+    """Returns the folder of the cache, which may not exist yet."""
     return Path(os.environ.get("FACEINSIGHT_CACHE") or Path.home() / ".cache" / "faceinsight")
 
 
 def of_gpu(folder: str, library: str, name: str, sm: int) -> Path:
-    """The path of a file about one GPU.
+    """Returns the path of a file that belongs to one GPU.
 
     folder: its folder in the cache. library: name and version of the library that wrote it. name, sm: the name and the
     compute capability (89 for 8.9) of the GPU.
@@ -35,7 +35,7 @@ def of_gpu(folder: str, library: str, name: str, sm: int) -> Path:
 
 
 def read(path: Path) -> bytes | None:
-    """The content of a file; None if there is no such file or it is damaged."""
+    """Returns the content of a file, or None if the file does not exist or is damaged."""
     try:
         stored = path.read_bytes()
     except FileNotFoundError:
@@ -46,12 +46,12 @@ def read(path: Path) -> bytes | None:
     if hashlib.sha256(content).digest() != stored[:32]:
         return warn(f"{path} is damaged; it is made anew")
     with contextlib.suppress(OSError):
-        os.utime(path)  # it is in use
+        os.utime(path)  # marks it as used
     return content
 
 
 def write(path: Path, content: bytes) -> None:
-    """Writes the file, whole or not at all, and deletes the unused files of its folder."""
+    """Writes a file, whole or not at all, and deletes the files of its folder that were not used for long."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing_file(path) as beside, open(beside, "wb") as file:
@@ -65,11 +65,11 @@ def write(path: Path, content: bytes) -> None:
 def _delete_unused(folder: Path) -> None:
     oldest = time.time() - UNUSED_DAYS * 86400
     for path in folder.iterdir():
-        with contextlib.suppress(OSError):  # another process was faster
+        with contextlib.suppress(OSError):  # another process deleted it first
             if path.suffix != ".lock" and path.stat().st_mtime < oldest:
                 path.unlink()
 
 
 def warn(message: str) -> None:
-    """Prints one line about the cache on stderr."""
+    """Prints a warning about the cache on stderr."""
     print(f"cache: {message}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""Engines: named arrays in, named arrays out. An engine knows nothing of faces."""
+"""Engines run one stage each: they take named arrays and return named arrays. An engine knows nothing of faces."""
 
 from __future__ import annotations
 
@@ -15,39 +15,49 @@ _DTYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 
 
 class Engine(ABC):
-    """One compiled stage. The constructor loads and allocates; `run` only computes."""
+    """A stage that takes and returns arrays in host memory. Its constructor loads it; `run` only computes."""
 
     @abstractmethod
     def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """feeds: input name -> array of the stage's shape and dtype. Returns output name -> array (the caller's)."""
+        """Runs the stage.
+
+        feeds: input name -> array of the shape and dtype that the stage takes. Returns output name -> array, which
+        belongs to the caller. Raises FaceInsightError if the engine fails.
+        """
 
 
 class CacheEngine(ABC):
-    """A compiled stage whose state stays on its device from one run to the next."""
+    """A stage with a state that stays on its device between runs, such as a KV cache."""
 
     @abstractmethod
-    def allocate(self, shapes: Mapping[str, tuple[int, ...]]) -> Mapping[str, object]:
-        """Zeroed buffers of the inputs' own dtypes, for `run_in_place`."""
+    def allocate(self, shapes: Mapping[str, tuple[int, ...]]) -> object:
+        """Allocates a zeroed buffer for each of the given inputs, of the input's dtype.
+
+        shapes: input name -> shape. Returns the buffers in a form that only `run_in_place` of this engine reads.
+        """
 
     @abstractmethod
     def run_in_place(
-        self, feeds: Mapping[str, np.ndarray], buffers: Mapping[str, object], outputs: tuple[str, ...]
+        self, feeds: Mapping[str, np.ndarray], buffers: object, outputs: tuple[str, ...]
     ) -> dict[str, np.ndarray]:
-        """Like `Engine.run`, with `buffers` (input name -> allocated buffer) updated in place.
+        """Runs the stage and updates the buffers in place: output `present_x` is written to the buffer of `past_x`.
 
-        An input `past_x` is written back by the output `present_x`. Returns only `outputs`.
+        feeds: input name -> array, for the inputs without a buffer. buffers: what `allocate` returned. outputs: names
+        of the outputs to return. Returns output name -> array, which belongs to the caller. Raises FaceInsightError if
+        the engine fails.
         """
 
 
 class OnnxEngine(Engine, CacheEngine):
-    """A stage on ONNX Runtime, on its CPU or its CUDA provider."""
+    """A stage that ONNX Runtime runs on the CPU or on CUDA."""
 
     def __init__(self, model: bytes, threads: int, w8a8: bool = True, gpu: int | None = None):
-        """model: the serialised ONNX graph. threads: intra-op threads. w8a8: activations may be quantised; a CPU
-        without VNNI then uses sums that cannot overflow (ONNX Runtime 1.32 cannot do so for weights quantised alone).
-        gpu: number of the GPU; None for the CPU.
+        """Loads a stage.
 
-        Raises BundleError if it cannot be loaded, InputError where ONNX Runtime has no CUDA.
+        model: the serialised ONNX graph. threads: CPU threads of one run. w8a8: whether the graph may have quantised
+        activations. With True, a CPU without VNNI uses integer sums that cannot overflow; ONNX Runtime 1.32 fails to do
+        so for a graph in which only weights are quantised. gpu: number of the GPU; None for the CPU. Raises BundleError
+        if the graph cannot be loaded, InputError where ONNX Runtime cannot use CUDA.
         """
         import onnxruntime as ort
 
@@ -55,7 +65,7 @@ class OnnxEngine(Engine, CacheEngine):
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
-        # idle threads of one stage must not burn the cores that the next one needs (first token's p90: 52 ms, not 34)
+        # idle threads that spin would take the cores from the next stage (first token's p90: 52 ms instead of 34)
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         if w8a8:
             options.add_session_config_entry("session.x64quantprecision", "1")
@@ -66,7 +76,7 @@ class OnnxEngine(Engine, CacheEngine):
                     f"ONNX Runtime {ort.__version__} is installed without CUDA; pip uninstall onnxruntime, then pip "
                     "install onnxruntime-gpu, or use a bundle for the cpu"
                 )
-            # the default tries every algorithm of a convolution for each new number of faces
+            # the default measures every algorithm of a convolution for each new number of faces
             providers.insert(0, (_CUDA, {"device_id": gpu, "cudnn_conv_algo_search": "HEURISTIC"}))
         try:
             self._session = ort.InferenceSession(model, options, providers=providers)
@@ -76,7 +86,7 @@ class OnnxEngine(Engine, CacheEngine):
                 "newer (`pip install -U onnxruntime`), and a damaged one must be rebuilt with `faceinsight build`"
             ) from error
         if gpu is not None and self._session.get_providers()[0] != _CUDA:
-            # it warns on its log and goes on with the CPU, where float16 is slow
+            # ONNX Runtime only logs a warning and goes on with the CPU, where float16 is slow
             raise InputError(
                 f"ONNX Runtime {ort.__version__} cannot start CUDA on GPU {gpu}: it needs an NVIDIA GPU, its driver, "
                 "CUDA and cuDNN of the versions that this release names; or use a bundle for the cpu"
@@ -120,7 +130,7 @@ class OnnxEngine(Engine, CacheEngine):
         return {name: value.numpy() for name, value in zip(outputs, values, strict=True)}
 
     def _on_gpu(self, array: np.ndarray):
-        """The array on the device; the latest one stays there, for it is given at every token of an answer."""
+        """Returns a copy of the array on the GPU. The latest copy is kept: every token of an answer needs it."""
         resident = self._resident
         if resident[0] is not array:
             resident = array, self._ort.OrtValue.ortvalue_from_numpy(array, "cuda", self._gpu)

@@ -1,14 +1,15 @@
-"""Errors a user can cause. Each message says what was given, what was expected and what to do next."""
+"""Errors that a user can cause. Each message says what was given, what was expected and what to do next."""
 
 
 class FaceInsightError(Exception):
-    """Base of every error this project raises on purpose; `exit_code` is the command line's status."""
+    """The base of every error that this project raises on purpose."""
 
     exit_code = 1
+    """Exit status of the command line when it ends with this error."""
 
 
 class InputError(FaceInsightError):
-    """The image, question, box or option given cannot be used."""
+    """An image, question, box or option cannot be used."""
 
     exit_code = 2
 
@@ -22,5 +23,5 @@ class BundleError(FaceInsightError):
 
 
 def reason(error: Exception) -> str:
-    """The first line of what a library says, for a message of one line."""
+    """Returns the first line of an error's message, or the name of its class if it has none."""
     return next(iter(str(error).strip().splitlines()), "") or type(error).__name__

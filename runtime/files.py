@@ -1,4 +1,4 @@
-"""Files and directories that appear whole or not at all: they are written beside their place and renamed into it."""
+"""Writes files and directories whole or not at all: beside their final place, with a rename at the end."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from pathlib import Path
 
 @contextlib.contextmanager
 def replacing_file(path: str | Path) -> Iterator[Path]:
-    """Gives a path beside `path` to write to, and renames it to `path` when the block ends.
+    """Gives the block a path beside `path` to write to, and renames that file to `path` when the block ends.
 
-    If the block or the rename fails, `path` stays as it is and nothing is left beside it. Raises OSError.
+    If the block or the rename fails, `path` stays as it is and nothing is left beside it. Raises OSError if the rename
+    fails.
     """
     path = Path(path)
     beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
@@ -30,9 +31,10 @@ def replacing_file(path: str | Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def replacing_directory(directory: str | Path) -> Iterator[Path]:
-    """Gives a new, empty directory to fill, which takes the place of `directory` when the block ends.
+    """Gives the block a new, empty directory to fill, which takes the place of `directory` when the block ends.
 
-    If the block or the rename fails, `directory` stays as it is and nothing is left beside it. Raises OSError.
+    If the block or the rename fails, `directory` stays as it is and nothing is left beside it. Raises OSError if a
+    directory cannot be made or renamed.
     """
     directory = Path(directory)
     directory.parent.mkdir(parents=True, exist_ok=True)

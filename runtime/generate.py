@@ -1,4 +1,4 @@
-"""A plain token generator over a KV cache, and how its tokens are chosen. It knows of no text and of no stop token."""
+"""Generates tokens with a KV cache. This module works on token ids; it knows nothing of text and of stop tokens."""
 
 from __future__ import annotations
 
@@ -15,16 +15,18 @@ from .kv_cache import Turn
 
 @dataclass(frozen=True)
 class Sampling:
-    """How an answer is chosen: temperature 0 takes the likeliest token (greedy); above, a token is drawn from
-    softmax(logits / temperature) with `seed`. max_tokens: the answer ends after so many.
+    """How the tokens of an answer are chosen.
 
-    Raises InputError for a temperature below 0 or between 0 and 0.001, a negative seed, max_tokens below 1, and for
-    what is not a number.
+    The constructor raises InputError for a value outside of its range and for one that is not a number.
     """
 
     temperature: float = 0.0
+    """0 takes the likeliest token (greedy). A temperature of 0.001 or more draws it from softmax(logits / temperature).
+    """
     seed: int | None = None
+    """Seed of the draws, 0 or more. With None every answer is drawn differently."""
     max_tokens: int = 96
+    """The most tokens of an answer, 1 or more."""
 
     def __post_init__(self) -> None:
         numbers = {"temperature": Real, "max_tokens": Integral} | ({} if self.seed is None else {"seed": Integral})
@@ -43,9 +45,10 @@ GREEDY = Sampling()
 
 
 def generate(turn: Turn, ids: Sequence[int], sampling: Sampling = GREEDY) -> Iterator[int]:
-    """Writes `ids` and yields the tokens that follow, one a step, until the context is full.
+    """Writes token ids and yields the tokens that the model continues them with, until the context is full.
 
-    Each yielded token is written when the next one is asked for. Raises FaceInsightError if a later turn has begun.
+    turn: where they are written. ids: at least one. sampling: chooses the tokens; its max_tokens is left to the caller.
+    A yielded token is written when the caller asks for the next one. Raises FaceInsightError if a later turn has begun.
     """
     rng = np.random.default_rng(sampling.seed) if sampling.temperature > 0 else None
     while turn.room() >= len(ids):

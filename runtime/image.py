@@ -1,4 +1,4 @@
-"""Images in, face crops out. The only place where pixels are decoded, turned upright and cropped."""
+"""Decodes images, turns them upright and crops faces. No other module does this."""
 
 from __future__ import annotations
 
@@ -11,20 +11,21 @@ import numpy as np
 from .errors import InputError
 
 MAX_PIXELS = 100_000_000
+"""The most pixels of an image."""
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
-"""What is decoded. Pillow knows more, among them formats that start another program."""
+"""The image formats that are decoded. Pillow knows more, but for some of them it starts another program."""
 CROP_HEIGHTS = 1.9
-"""Side of the square crop in face heights (hairline to chin)."""
+"""The side of the square crop, in heights of the face from hairline to chin."""
 CROP_SHIFT = 0.10
-"""The crop's centre lies this many face heights above the face box's centre, so that hair and hat are inside."""
+"""How far the crop's centre lies above the face box's centre, in face heights, so that hair and hat are inside."""
 
 
 def load_image(source) -> np.ndarray:
-    """Decodes an image to HxWx3 uint8 RGB, upright.
+    """Decodes an image and returns it upright as HxWx3 uint8 RGB.
 
-    source: a path, encoded bytes, a PIL image, or an array: HxWx3 uint8 RGB, HxWx4 RGBA, HxW grey, uint8 or uint16.
-    EXIF rotation is applied, transparency is laid on white, 16-bit values are scaled to 8 bits, CMYK is converted.
-    Raises InputError for anything that cannot be read whole.
+    source: a path, encoded bytes, a PIL image, or an array, which is HxWx3 RGB, HxWx4 RGBA or HxW grey, uint8 or
+    uint16. The EXIF rotation is applied, transparent pixels are blended with white, 16-bit values are scaled to 8 bits,
+    and CMYK is converted. Raises InputError for an image that cannot be read completely.
     """
     if isinstance(source, np.ndarray):
         return _from_array(source)
@@ -56,7 +57,7 @@ def _decode(file, name: str) -> np.ndarray:
 
 
 def _whole(decode: Callable[[], np.ndarray], name: str) -> np.ndarray:
-    """Runs Pillow; whatever it raises becomes an InputError."""
+    """Runs a function that decodes with Pillow, and turns whatever it raises into an InputError."""
     from PIL import Image, UnidentifiedImageError
 
     try:
@@ -105,9 +106,9 @@ def _from_array(array: np.ndarray, name: str = "an image array") -> np.ndarray:
 
 
 def crop_matrix(box, size: int) -> np.ndarray:
-    """The 2x3 float64 affine map from image pixels to crop pixels.
+    """Returns the affine map from image pixels to crop pixels, 2x3 float64.
 
-    box: xyxy in pixels around the face, hairline to chin. size: side of the square crop in pixels.
+    box: xyxy in pixels around the face, from hairline to chin. size: side of the square crop in pixels.
     """
     x0, y0, x1, y1 = (float(v) for v in box)
     height = y1 - y0
@@ -117,11 +118,13 @@ def crop_matrix(box, size: int) -> np.ndarray:
 
 
 def refined_box(box, placement) -> tuple[float, float, float, float]:
-    """The box whose crop lies where `placement` says that the right one does.
+    """Moves and scales a box as the refiner says.
 
-    box: xyxy in pixels. placement: the refiner's [3] for the box's crop: how far the right crop's centre is right of
-    and below this one's, in sides of this one, and the logarithm of its side over this one's. At most a third of a
-    side and a factor of 1.5 are believed: more is not a face that was slightly missed.
+    box: xyxy in pixels. placement: the refiner's output for the box's crop, [3]. Its first two values are how far the
+    centre of the right crop is to the right of and below the centre of this crop, in sides of this crop. The third is
+    the natural logarithm of the right crop's side divided by this crop's side. The move is limited to a third of a side
+    and the scale to a factor of 1.5, because a face that is further off was not found by this box. Returns the box
+    whose crop is the right crop.
     """
     x0, y0, x1, y1 = (float(v) for v in box)
     right, down = np.clip(placement[:2], -1 / 3, 1 / 3)
@@ -129,7 +132,7 @@ def refined_box(box, placement) -> tuple[float, float, float, float]:
     height = y1 - y0
     side = CROP_HEIGHTS * height
     centre_x = (x0 + x1) / 2 + right * side
-    # the crop's centre lies CROP_SHIFT heights above the box's, of the old height and of the new one
+    # the crop's centre lies CROP_SHIFT box heights above the box's centre, and the height changes with the factor
     centre_y = (y0 + y1) / 2 + down * side + CROP_SHIFT * height * (factor - 1)
     half_width, half_height = (x1 - x0) / 2 * factor, height / 2 * factor
     return tuple(
@@ -138,9 +141,11 @@ def refined_box(box, placement) -> tuple[float, float, float, float]:
 
 
 def warp(image: np.ndarray, matrix: np.ndarray, size: int, nearest: bool = False) -> np.ndarray:
-    """Samples a size x size crop of an HxW[x3] uint8 image; outside of the image its border is repeated.
+    """Samples a square crop of an image. Outside of the image its border pixels are repeated.
 
-    When the crop is a strong reduction the source is first averaged down, so that it does not alias.
+    image: HxW or HxWx3 uint8. matrix: 2x3 affine map from image pixels to crop pixels. size: side of the crop in
+    pixels. nearest: takes the nearest pixel instead of interpolating. A crop of less than half the image's resolution
+    is sampled from an image that was averaged down first, to avoid aliasing.
     """
     import cv2
 
@@ -153,7 +158,10 @@ def warp(image: np.ndarray, matrix: np.ndarray, size: int, nearest: bool = False
 
 
 def _surroundings(image: np.ndarray, matrix: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """The part of the image that the crop shows, and the map from there: OpenCV warps no side over 32766 pixels."""
+    """Returns the part of the image that the crop shows and the map from that part to the crop.
+
+    OpenCV cannot warp an image with a side of more than 32766 pixels.
+    """
     linear, offset = matrix[:, :2], matrix[:, 2]
     corners = np.linalg.solve(linear, (np.array([[0, 0], [size, 0], [0, size], [size, size]]) - offset).T).T
     height, width = image.shape[:2]
@@ -163,7 +171,7 @@ def _surroundings(image: np.ndarray, matrix: np.ndarray, size: int) -> tuple[np.
 
 
 def _reduced(image: np.ndarray, matrix: np.ndarray, scale: float) -> tuple[np.ndarray, np.ndarray]:
-    """The image averaged down to within a factor of two of the crop's scale, and the map from there."""
+    """Returns the image averaged down to 1.5 times the crop's resolution, and the map from there to the crop."""
     import cv2
 
     width, height = (max(1, round(side * scale * 1.5)) for side in image.shape[1::-1])
@@ -175,7 +183,10 @@ def _reduced(image: np.ndarray, matrix: np.ndarray, scale: float) -> tuple[np.nd
 
 
 def check_box(box, image: np.ndarray) -> tuple[float, float, float, float]:
-    """Returns the box (xyxy, pixels) as floats; raises InputError when it is empty or outside of the image."""
+    """Returns a box, xyxy in pixels, as four floats.
+
+    Raises InputError for a box that is not four numbers, is empty or lies outside of the image.
+    """
     height, width = image.shape[:2]
     try:
         x0, y0, x1, y1 = (float(v) for v in box)

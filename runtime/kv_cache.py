@@ -1,7 +1,8 @@
-"""The KV cache of one face. Token ids only: nothing here knows of text or faces.
+"""The KV cache of one face. This module works on token ids; it knows nothing of text and of faces.
 
-A cache holds the tokens that all questions about a face share (the prefix) once. Every question is a turn: its tokens
-are written after the prefix, and the next turn writes over them. So a second question costs only its own tokens.
+All questions about a face share their first tokens, the prefix. A cache computes the prefix once. The tokens of a
+question and of its answer are written behind it, and the next question overwrites them, so every question after the
+first costs only its own tokens.
 """
 
 from __future__ import annotations
@@ -18,78 +19,92 @@ from .errors import FaceInsightError
 
 @dataclass(frozen=True)
 class CacheShape:
-    """The sizes of one sequence's cache: layers times (key, value), each [1, kv_heads, context, head_dim]."""
+    """The sizes of one sequence's KV cache: a key and a value array for each layer."""
 
     layers: int
     kv_heads: int
     head_dim: int
     context: int
+    """The most tokens of one sequence."""
 
     def tensors(self) -> dict[str, tuple[int, ...]]:
-        """Input name of the engine -> shape."""
+        """Returns the shape of each input of the engine that is a part of the cache, by name.
+
+        Each shape is [1, kv_heads, context, head_dim].
+        """
         shape = (1, self.kv_heads, self.context, self.head_dim)
         return {f"past_{kind}_{layer}": shape for layer in range(self.layers) for kind in ("key", "value")}
 
 
 class KVCache:
-    """The buffers of one sequence, and how many tokens of them hold the shared prefix.
+    """The buffers of one sequence.
 
-    lock: is held while the buffers are written; whoever needs several steps undisturbed may hold it longer.
+    lock: is held while the buffers are written. A caller may hold it longer, to write several times undisturbed.
     """
 
     def __init__(self, engine: CacheEngine, shape: CacheShape):
         """Allocates the buffers on the engine's device."""
         self.shape, self.lock = shape, threading.RLock()
         self._engine, self._buffers = engine, engine.allocate(shape.tensors())
-        self._prefix, self._newest = 0, None
+        self._holds_prefix = False
+        # a number and not the turn itself: a turn refers to its cache, and a reference back would keep the buffers of a
+        # face that nobody holds any more until the garbage collector runs
+        self._newest = 0
 
-    def turn(self, prefix: Sequence[int], visual_tokens) -> Turn:
-        """Starts a question; turns that began earlier end with an error at their next step.
+    def begin_turn(self, prefix: Sequence[int], visual_tokens) -> Turn:
+        """Begins a question and its answer. It ends all earlier turns: their next `write` raises an error.
 
         prefix: token ids that all questions share; they are computed only if the cache does not hold them yet.
         visual_tokens: [1, N, width], as the engine takes them.
         """
         with self.lock:
-            missing = [] if self._prefix else list(prefix)
-            self._newest = Turn(self, missing, len(prefix), self._prefix, visual_tokens)
-            return self._newest
+            self._newest += 1
+            return Turn(self, self._newest, prefix, visual_tokens)
 
     def _write(self, turn: Turn, ids: Sequence[int], output: str) -> np.ndarray:
         with self.lock:
-            if self._newest is not turn:
+            if turn.number != self._newest:
                 raise FaceInsightError("another question was asked about this face before this answer ended; ask again")
-            if turn.fresh:
-                self._prefix = 0  # a failed step leaves no prefix behind
+            written, position = list(ids), turn.length
+            if not turn.written:
+                if not self._holds_prefix:
+                    written, position = [*turn.prefix, *ids], 0
+                self._holds_prefix = False  # until this step has succeeded: a failed one may have spoilt the buffers
             feeds = {
-                "input_ids": np.array([ids], np.int64),
+                "input_ids": np.array([written], np.int64),
                 "visual_tokens": turn.visual_tokens,
-                "position": np.array([turn.position], np.int64),
+                "position": np.array([position], np.int64),
             }
             found = self._engine.run_in_place(feeds, self._buffers, (output,))[output]
-            self._prefix = turn.prefix_length
+            self._holds_prefix = True
             return found
 
 
 class Turn:
-    """One question's place in a cache. position: tokens before the next one that is written."""
+    """One question and its answer in a cache.
 
-    def __init__(self, cache: KVCache, missing: list[int], prefix_length: int, position: int, visual_tokens):
-        self.prefix_length, self.position, self.visual_tokens = prefix_length, position, visual_tokens
-        self.fresh = True
-        self._cache, self._missing = cache, missing
+    number: place among the turns of the cache, from 1. length: tokens of the sequence so far, with the prefix. written:
+    whether anything behind the prefix was written.
+    """
+
+    def __init__(self, cache: KVCache, number: int, prefix: Sequence[int], visual_tokens):
+        """Use `KVCache.begin_turn`, which also explains the arguments."""
+        self.number, self.prefix, self.visual_tokens = number, prefix, visual_tokens
+        self.length, self.written = len(prefix), False
+        self._cache = cache
 
     def room(self) -> int:
-        """How many tokens may still be written."""
-        return self._cache.shape.context - self.position - len(self._missing)
+        """Returns how many tokens may still be written."""
+        return self._cache.shape.context - self.length
 
     def write(self, ids: Sequence[int], output: str) -> np.ndarray:
-        """Writes token ids after what is there, together with a prefix that is missing; returns an output of the engine
-        for the last of them: "next_token" [1] int64, or "logits" [1, vocab].
+        """Writes token ids behind those that are there, and before them the prefix if the cache does not hold it.
 
-        Raises FaceInsightError if a later turn has begun.
+        ids: at least one, at most `room()`. output: the output of the engine that is wanted for the last id:
+        "next_token" (the likeliest, [1] int64) or "logits" ([1, vocab_size]). Returns that output. Raises
+        FaceInsightError if a later turn has begun or the engine fails.
         """
-        ids = [*self._missing, *ids]
         found = self._cache._write(self, ids, output)
-        self.fresh, self._missing = False, []
-        self.position += len(ids)
+        self.length += len(ids)
+        self.written = True
         return found

@@ -1,11 +1,11 @@
-"""The manifest of a bundle: what is in it, how it was built and what was measured. The fields say what they hold."""
+"""The manifest of a bundle: what the bundle contains, how it was built, and what was measured."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -17,11 +17,12 @@ from .targets import TARGETS
 from .vocabulary import Vocabulary
 
 FORMAT_VERSION = 4
+"""The version of the bundle's format that this runtime reads."""
 PERCEPTION_STAGES = ("refiner", "parser", "vision", "fusion")
 """The stages that see a face; the language model comes after them."""
 STAGES = (*PERCEPTION_STAGES, "language")
 _SIZED = ("refiner", "parser", "vision")
-"""The stages that are given crops."""
+"""The stages that take crops of the frame."""
 
 
 @dataclass(frozen=True)
@@ -29,43 +30,46 @@ class Tensor:
     """An input or output of a stage."""
 
     shape: tuple[int | str, ...]
-    """Sizes; a name stands for a size that may differ from run to run."""
+    """Length of each axis; a name stands for a length that may differ from run to run."""
     dtype: str
-    """In ONNX's words, in lower case: "uint8", "float", "float16", "int64"."""
+    """ONNX's name in lower case, such as "uint8", "float", "float16" or "int64"."""
 
 
 @dataclass(frozen=True)
 class Error:
-    """How far a stage is from PyTorch."""
+    """How far the outputs of a stage are from those of the PyTorch model."""
 
     measure: str
-    """What is measured, in words."""
+    """What was measured, in words."""
     value: float
-    """0 where both agree."""
+    """The measured error; 0 where the outputs agree."""
 
 
 @dataclass(frozen=True)
 class Latency:
-    """Milliseconds of one face; of the language model, of one decode step."""
+    """Time in ms that a stage takes for one face; for the language model, the time of one decode step."""
 
     p50: float
+    """Half of the runs took at most this long."""
     p90: float
+    """Nine of ten runs took at most this long."""
 
     @classmethod
     def of(cls, times: Sequence[float]) -> Latency:
-        """Sums up times in ms."""
+        """Computes the percentiles of measured times in ms."""
         return cls(*(round(float(np.percentile(times, percent)), 3) for percent in (50, 90)))
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A precision that a stage was built in, or could not be built in."""
+    """The result of building a stage in one precision."""
 
     error: Error | None = None
+    """None if the stage could not be built."""
     latency_ms: Latency | None = None
-    """None where it was not run."""
+    """None if the stage was not run on the building machine."""
     refused: str | None = None
-    """Why it could not be built."""
+    """Why the stage could not be built; None if it was built."""
 
 
 @dataclass(frozen=True)
@@ -73,32 +77,39 @@ class Stage:
     """One stage of the chain."""
 
     file: str
+    """Name of its file in the bundle."""
     sha256: str
+    """SHA-256 of the file in hexadecimal digits."""
     bytes: int
+    """Size of the file."""
     precision: str
-    """In words, such as "W8A8"."""
+    """The precision of the stage in words, such as "W8A8"."""
     inputs: dict[str, Tensor]
+    """Name -> input."""
     outputs: dict[str, Tensor]
+    """Name -> output."""
     error: Error
-    """Against PyTorch, on the faces that the build was checked with."""
+    """The error against PyTorch on the faces that the build was checked with."""
     latency_ms: Latency | None
-    """On the machine that built it; None where it could not be run there."""
+    """The time on the machine that built the stage; None if it could not run there."""
     candidates: dict[str, Candidate]
-    """Every precision that was built; the stage has one of them."""
+    """Precision -> result, for each precision that was tried. The stage is one of them."""
     choice: str
-    """Why it has that one."""
+    """Why the stage has this precision."""
     work: dict
-    """What one face takes, see build_engines/work.py; of the language model {"tokens_1": ..., "tokens_64": ...}."""
+    """Operations and bytes for one face, see build_engines/work.py. The language model has an entry for each number of
+    tokens: {"tokens_1": ..., "tokens_64": ...}."""
     layers: dict[str, int] | None = None
-    """Kind of layer -> how many, of a stage that TensorRT compiled."""
+    """Kind of layer -> how many the plan has; None if the stage was not compiled by TensorRT."""
     in_place: bool | None = None
-    """Of the language model: its cache outputs are its cache inputs' memory."""
+    """Whether the language model writes its KV cache in place, so that each `present_x` may be the memory of `past_x`.
+    None for other stages."""
     profiles: tuple[str, ...] | None = None
-    """Of the language model compiled by TensorRT: its optimisation profiles, in the engine's order."""
+    """The optimisation profiles of a language model that TensorRT compiled, in the engine's order."""
 
     @property
     def tensors(self) -> dict[str, Tensor]:
-        """All inputs and outputs by name."""
+        """Name -> input or output."""
         return self.inputs | self.outputs
 
 
@@ -107,48 +118,54 @@ class Engine:
     """The library that runs the stages."""
 
     kind: str
-    """"onnxruntime", "tensorrt" or "tensorrt-rtx"."""
+    """One of "onnxruntime", "tensorrt" and "tensorrt-rtx"."""
     version: str
+    """The version that the stages were built with."""
 
 
 @dataclass(frozen=True)
 class Gpu:
-    """The GPU that a plan is tied to."""
+    """A model of GPU."""
 
     name: str
+    """Its name as CUDA gives it."""
     sm: int
-    """Compute capability as one number: 89 is 8.9."""
+    """Its compute capability as one number: 89 is 8.9."""
 
 
 @dataclass(frozen=True)
 class Device:
-    """What the stages were compiled for by TensorRT."""
+    """What TensorRT compiled the stages for."""
 
     gpu: Gpu | None
-    """None where they run on other models of GPU, too."""
+    """The only model of GPU that the plans run on; None if they run on others, too."""
     compute_capabilities: tuple[int, ...] | str
-    """Those that are supported, or "any"."""
+    """The compute capabilities that the plans run on, such as (86, 89), or "any"."""
     max_faces: int
-    """Most faces of one batch."""
+    """The most faces of one batch."""
 
 
 @dataclass(frozen=True)
 class File:
-    """A file of the bundle that is no stage."""
+    """A file of the bundle that is not a stage."""
 
     file: str
+    """Its name."""
     sha256: str
+    """Its SHA-256 in hexadecimal digits."""
 
 
 @dataclass(frozen=True)
 class Language:
-    """Sizes of the language model. context: most tokens of one sequence."""
+    """Sizes of the language model."""
 
     layers: int
     kv_heads: int
     head_dim: int
     vocab_size: int
+    """How many tokens it knows."""
     context: int
+    """The most tokens of one sequence."""
 
     @property
     def cache(self) -> CacheShape:
@@ -158,37 +175,41 @@ class Language:
 
 @dataclass(frozen=True)
 class Manifest:
-    """manifest.json, checked."""
+    """The content of manifest.json."""
 
     target: str
-    """What the bundle runs on, a name of runtime/targets.py."""
+    """Name of the target that the bundle was built for, see runtime/targets.py."""
     model_hash: str
     """SHA-256 over the model's config, weights and tokenizer."""
     engine: Engine
     built_with: dict[str, str]
-    """Library -> version."""
+    """Library -> version, of the other libraries that took part in the build."""
     device: Device | None
-    """None but for TensorRT."""
+    """None if the stages were not compiled by TensorRT."""
     stages: dict[str, Stage]
+    """Name of STAGES -> stage."""
     tokenizer: File
     sizes: dict[str, int]
-    """Stage that is given crops -> their side in pixels."""
+    """Stage that takes crops -> side of a crop in pixels."""
     vocabulary: Vocabulary
+    """The labels and rules of the model."""
     prompt: PromptTemplate
     language: Language
     name: str = "faceinsight"
-    format_version: int = field(default=FORMAT_VERSION)
+    """Name of the model."""
+    format_version: int = FORMAT_VERSION
 
     @property
     def files(self) -> dict[str, Stage | File]:
-        """What each file of the bundle is for -> its entry: the stages, and "tokenizer"."""
+        """Stage, or "tokenizer" -> entry that names its file."""
         return self.stages | {"tokenizer": self.tokenizer}
 
     @classmethod
     def from_json(cls, data: Mapping, where: str) -> Manifest:
-        """Reads the parsed manifest.json. where: its path, for errors.
+        """Converts the parsed manifest.json to a manifest and checks it.
 
-        Raises BundleError for another format version, a seal that is broken, and a field that is missing or wrong.
+        where: path of the file, for messages. Raises BundleError for another format version, for content that does not
+        match its SHA-256, and for a field that is missing or wrong.
         """
         rebuild = "rebuild the bundle with `faceinsight build`"
         version = data.get("format_version") if isinstance(data, Mapping) else None
@@ -210,16 +231,18 @@ class Manifest:
         return manifest
 
     def to_json(self) -> dict:
-        """The content of manifest.json, with the SHA-256 of the other fields as its seal."""
+        """Converts the manifest to the content of manifest.json, see `sealed`."""
         data = {"format_version": self.format_version, "name": self.name}
         rest = [name for name in self.__dataclass_fields__ if name not in data]
         data |= {name: typed_json.to_json(getattr(self, name)) for name in rest}
         return sealed(data)
 
     def _check(self) -> None:
-        """Raises ValueError for what no type says."""
+        """Raises ValueError for a value that has the right type but cannot be used."""
         if self.target not in TARGETS:
             raise ValueError(f"target is {self.target!r}; known are {', '.join(TARGETS)}")
+        if TARGETS[self.target].compiled and self.device is None:
+            raise ValueError(f"device is missing, which target {self.target} needs")
         for what, given, wanted in (("stages", self.stages, STAGES), ("sizes", self.sizes, _SIZED)):
             if set(given) != set(wanted):
                 raise ValueError(f"{what} has {', '.join(given)}; it needs {', '.join(wanted)}")
@@ -231,7 +254,7 @@ class Manifest:
 
 
 def sealed(data: Mapping) -> dict:
-    """The JSON of a manifest with its seal: the SHA-256 of all other fields."""
+    """Adds the field "sha256" to the JSON of a manifest: the SHA-256 of all other fields."""
     return {key: value for key, value in data.items() if key != "sha256"} | {"sha256": _seal(data)}
 
 

@@ -1,4 +1,4 @@
-"""Pictures for people: the frame with its face box, the parse map over the crop, and the answers beside them."""
+"""Draws pictures for people: the frame with the face box, the parse map over the crop, and the answers."""
 
 from __future__ import annotations
 
@@ -19,11 +19,15 @@ PALETTE = np.array(
     ],
     np.uint8,
 )  # fmt: skip
-"""RGB colour of each parse class."""
+"""RGB colour of each parse class, [19, 3] uint8."""
 
 
 def parse_overlay(image: np.ndarray, face: Face, size: int = 512, opacity: float = 0.5) -> np.ndarray:
-    """The face's crop with its parse map laid over it, size x size x 3 uint8 RGB."""
+    """Draws the face's parse map over its crop.
+
+    image: the image that the face was perceived in, HxWx3 uint8 RGB. size: side of the result in pixels. opacity: of
+    the parse map, in [0, 1]. Returns size x size x 3 uint8 RGB.
+    """
     import cv2
 
     x0, y0, x1, _ = face.crop_box
@@ -35,9 +39,10 @@ def parse_overlay(image: np.ndarray, face: Face, size: int = 512, opacity: float
 
 
 def report_picture(image: np.ndarray, face: Face, exchanges: list[tuple[str, str]], size: int = 640) -> np.ndarray:
-    """Frame with face box | parse map | questions and answers. HxWx3 uint8 RGB.
+    """Draws, from left to right, the frame with the face box, the parse map, and questions with their answers.
 
-    exchanges: (question, answer) pairs, printed in order.
+    image: the image that the face was perceived in, HxWx3 uint8 RGB. exchanges: (question, answer) pairs in order.
+    size: longer side of the drawn frame in pixels. Returns HxWx3 uint8 RGB.
     """
     from PIL import Image, ImageDraw
 
@@ -67,7 +72,7 @@ def _font(size: int):
 
 
 def _legend(column, face: Face, top: int) -> None:
-    """The parse classes present in the face, with their colours, largest first."""
+    """Draws the names and colours of the parse classes that the face shows, the largest first. top: y of the legend."""
     from PIL import ImageDraw
 
     draw = ImageDraw.Draw(column)
@@ -80,7 +85,10 @@ def _legend(column, face: Face, top: int) -> None:
 
 
 def _lines(draw, exchanges: list[tuple[str, str]], width: int):
-    """Lines (y, text, RGB colour, font) of questions and answers no wider than `width` pixels, and where they end."""
+    """Breaks questions and answers into lines no wider than `width` pixels.
+
+    Returns the lines as (y, text, RGB colour, font), and the y of their end.
+    """
     lines, y = [], 20
     for exchange in exchanges:
         for text, colour, size in zip(exchange, ((150, 170, 190), (240, 240, 240)), (16, 19), strict=True):
@@ -104,7 +112,10 @@ def _wrapped(draw, text: str, font, width: int) -> list[str]:
 
 
 def save_picture(picture: np.ndarray, path: str | Path) -> None:
-    """Writes HxWx3 RGB or HxW grey, uint8, as the format of the suffix. Raises InputError when it cannot."""
+    """Writes a picture in the format that the path's suffix names.
+
+    picture: HxWx3 RGB or HxW grey, uint8. Raises InputError if it cannot be written.
+    """
     from PIL import Image
 
     try:

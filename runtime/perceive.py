@@ -1,5 +1,8 @@
-"""From a frame and rough boxes to what is known of the faces: refine, crop, parse, see, fuse. The same steps on every
-device; where and how each is computed is the subclass's."""
+"""Perceives the faces of a frame: refines their boxes, crops them, and runs parser, vision encoder and fusion.
+
+`Perception` has the steps, which are the same on every device. Its subclasses compute them: `HostPerception` here, with
+arrays in host memory, and `GpuPerception` in gpu_perception.py.
+"""
 
 from __future__ import annotations
 
@@ -18,28 +21,34 @@ from .frame import on_device
 from .image import crop_matrix, load_image, refined_box, warp
 
 FAR = 0.12
-"""A box that the refiner moves or scales by more than this, in sides of the crop, is looked at once more: from nearly
-the right place the refiner is exact."""
+"""A box that the refiner moves or scales by more than this, in sides of the crop, is refined once more: the refiner is
+exact when it starts near the right place."""
 
 
 @dataclass(frozen=True)
 class Perceived:
-    """Of n faces. boxes: refined, xyxy in image pixels. parse_maps: [n, H, W] uint8. visual_tokens: n times
-    [1, N, width], on the device of the language model. probabilities: [n, attributes]. timings: {"parser_ms": ...} of
-    the whole batch."""
+    """The outputs of the stages for n faces."""
 
     boxes: list[Box]
+    """The refined boxes, xyxy in image pixels."""
     parse_maps: np.ndarray
+    """[n, H, W] uint8; a value is an index into PARSE_CLASSES."""
     visual_tokens: Sequence
-    probabilities: np.ndarray
+    """One array [1, N, width] for each face, on the device of the language model."""
+    outputs: np.ndarray
+    """[n, attributes + numbers] in [0, 1], see `Vocabulary.outputs`."""
     timings: dict[str, float]
+    """Stage -> time in ms of the whole batch, such as {"parser_ms": 3.1}."""
 
 
 class Perception(ABC):
-    """The engines before the language model."""
+    """The stages before the language model."""
 
     def load(self, image) -> object:
-        """The frame that the other methods take; it has a `shape` (height, width, ...). Raises InputError."""
+        """Loads an image as the frame that the other methods take; a frame has a `shape` (height, width, ...).
+
+        Raises InputError for an image that cannot be used.
+        """
         if on_device(image):
             raise InputError(
                 f"this {type(image).__name__} is in CUDA memory, which this bundle's engines do not read; copy it to "
@@ -47,21 +56,24 @@ class Perception(ABC):
             )
         return load_image(image)
 
-    def close(self) -> None:  # noqa: B027 - most have nothing to end
-        """Ends what runs beside the caller's thread."""
+    def close(self) -> None:  # noqa: B027 - most subclasses have no thread to end
+        """Ends the threads that the stages run on."""
 
-    def picture(self, frame) -> tuple[np.ndarray, float]:
-        """HxWx3 uint8 RGB in host memory to find faces in, and its scale: frame pixels times scale are its pixels."""
+    def host_image(self, frame) -> tuple[np.ndarray, float]:
+        """Returns the frame in host memory, HxWx3 uint8 RGB, for a face detector, and its scale.
+
+        The image may be smaller than the frame: frame pixels times scale are its pixels.
+        """
         return frame, 1.0
 
     def perceive(self, frame, boxes: Sequence[Box]) -> Perceived:
-        """boxes: xyxy in pixels, rough."""
+        """Perceives the faces in rough boxes (xyxy in pixels)."""
         start = time.perf_counter()
         boxes = self._refined(frame, boxes)
         refined = time.perf_counter()
         found = self._encoded(frame, boxes)
         timings = {"refiner_ms": (refined - start) * 1e3} | found.timings
-        return Perceived(boxes, found.parse_maps, found.visual_tokens, found.probabilities, timings)
+        return Perceived(boxes, found.parse_maps, found.visual_tokens, found.outputs, timings)
 
     def _refined(self, frame, boxes: Sequence[Box]) -> list[Box]:
         placements = self._placements(frame, boxes)
@@ -75,19 +87,20 @@ class Perception(ABC):
 
     @abstractmethod
     def _placements(self, frame, boxes: Sequence[Box]) -> np.ndarray:
-        """The refiner's [n, 3] for the boxes' crops, see `refined_box`."""
+        """Runs the refiner on the boxes' crops and returns its output, [n, 3] float32, see `refined_box`."""
 
     @abstractmethod
     def _encoded(self, frame, boxes: list[Box]) -> Perceived:
-        """What the crops of these boxes show; timings from "crop_ms" on."""
+        """Crops the boxes and runs parser, vision encoder and fusion on them. The timings begin with "crop_ms"."""
 
 
 class HostPerception(Perception):
-    """Crops by OpenCV; engines that take host arrays. Parser and vision encoder run side by side."""
+    """Perception with crops by OpenCV and engines that take arrays in host memory."""
 
     def __init__(self, engines: Mapping[str, Engine], sizes: Mapping[str, int], side_by_side: bool):
-        """engines: refiner, parser, vision, fusion. sizes: their crops' sides in pixels. side_by_side: there is more
-        than one core."""
+        """engines: of the stages refiner, parser, vision and fusion. sizes: stage -> side of its crop in pixels.
+        side_by_side: parser and vision encoder run at the same time, which needs more than one core.
+        """
         self._engines, self._sizes = engines, sizes
         self._other_thread = ThreadPoolExecutor(1) if side_by_side else None
 
@@ -112,7 +125,7 @@ class HostPerception(Perception):
         return Perceived(boxes, parse_maps, tokens, fused["probabilities"], timings)
 
     def _encode(self, parser_pixels: np.ndarray, vision_pixels: np.ndarray):
-        """Parse maps, features and each stage's own time."""
+        """Returns parse maps, features and the time of both stages."""
 
         def timed(stage, pixels, output):
             start = time.perf_counter()

@@ -25,18 +25,25 @@ from .parse_map import PARSE_CLASSES
 from .reading import read
 
 Detector = Callable[[object], Sequence[Box]]
-"""Finds faces in an image (HxWx3 uint8 RGB, or a device frame as the caller gave it): boxes xyxy in pixels, hairline to
-chin, largest first."""
+"""A function that finds the faces of an image.
+
+It takes an image, HxWx3 uint8 RGB, or a frame in device memory as the caller gave it. It returns a box for each face,
+xyxy in pixels from hairline to chin, the largest face first.
+"""
 
 
 class FaceInsight:
-    """A loaded bundle. Thread-safe; questions about one face are answered one after the other, but a question ends an
-    answer about the same face that is still being streamed."""
+    """A loaded model that perceives faces and answers questions about them.
+
+    It may be used by several threads. Questions about one face are answered one after the other; a new question ends an
+    answer about the same face that is still being streamed.
+    """
 
     def __init__(self, bundle: Bundle, backend: Backend, detector: Detector | None = None):
-        """bundle: says what the model tells and how. backend: runs it. detector: OpenCV's cascades by default.
+        """Joins the parts of a model; `load` makes them from a directory.
 
-        `load` does all of it.
+        bundle: vocabulary, prompt and tokenizer of the model. backend: runs its stages. detector: finds the faces;
+        OpenCV's cascades by default.
         """
         self.bundle, self.vocabulary = bundle, bundle.vocabulary
         self.detector = detector or CascadeDetector()
@@ -54,20 +61,22 @@ class FaceInsight:
         threads: int | None = None,
         detector: Detector | None = None,
     ) -> FaceInsight:
-        """Loads a bundle directory; the bundled nano when none is given.
+        """Loads a bundle.
 
-        device: "cpu", "cuda" (the first GPU) or "cuda:N"; a bundle runs on what it was built for. threads: CPU threads,
-        default all. detector: finds faces in the place of OpenCV's cascades. Raises BundleError for a missing, damaged
-        or foreign bundle, InputError for an unknown device, a missing library or a negative number of threads.
+        bundle: its directory; the bundled nano by default. device: "cpu", "cuda" (the first GPU) or "cuda:N"; it must
+        be what the bundle was built for. threads: CPU threads; all by default. detector: finds the faces; OpenCV's
+        cascades by default. Raises BundleError for a missing or damaged bundle and for one of another device,
+        InputError for an unknown device, a missing library or a negative number of threads.
         """
         opened = read_bundle(NANO if bundle is None else bundle)
         return cls(opened, open_backend(opened, device, threads), detector)
 
     def close(self) -> None:
-        """Gives back threads, engines and device memory. Faces stay readable, but nothing more can be asked."""
-        self._backend.close()
+        """Gives back threads, engines and device memory. Faces stay readable, but no more questions can be asked."""
+        if self._backend is not None:
+            self._backend.close()
         self._caches.clear()
-        self._perception = self._answerer = None
+        self._backend = self._perception = self._answerer = None
 
     def __enter__(self) -> FaceInsight:
         return self
@@ -76,9 +85,11 @@ class FaceInsight:
         self.close()
 
     def perceive(self, image, box: Box | None = None) -> Face:
-        """Perceives one face: the largest, or the one in `box` (xyxy in pixels, hairline to chin; it may be rough).
+        """Perceives one face of an image.
 
-        image: path, bytes, PIL image, or HxWx3 uint8 RGB array. Raises InputError, NoFaceError.
+        image: a path, encoded bytes, a PIL image or an HxWx3 uint8 RGB array; TensorRT engines also take an array in
+        CUDA memory. box: roughly where the face is, xyxy in pixels from hairline to chin; by default the largest face
+        that the detector finds. Raises InputError for an unusable image or box, NoFaceError where no face is found.
         """
         start = time.perf_counter()
         self._check_open()
@@ -88,7 +99,10 @@ class FaceInsight:
         return self._perceive(frame, boxes, start, loaded)[0]
 
     def perceive_all(self, image) -> list[Face]:
-        """Every face that the detector finds, perceived as one batch, largest first. Raises InputError, NoFaceError."""
+        """Perceives every face of an image as one batch and returns them, the largest first.
+
+        image: see `perceive`. Raises InputError for an unusable image, NoFaceError where no face is found.
+        """
         start = time.perf_counter()
         self._check_open()
         frame = self._perception.load(image)
@@ -96,10 +110,10 @@ class FaceInsight:
         return self._perceive(frame, self._detect(frame), start, loaded)
 
     def watch(self, frames: Iterable) -> Iterator[tuple[object, list[Face]]]:
-        """Every frame with its faces (none: an empty list), largest first. The next frame is perceived while the caller
-        asks about this one: on a GPU both go on at once.
+        """Yields every frame of a camera or a film with its faces, the largest first, or with an empty list.
 
-        frames: of a camera or a film, each as `perceive` takes it; one is always taken ahead. Raises InputError.
+        The next frame is perceived while the caller asks about this one; on a GPU both run at the same time. frames:
+        images as `perceive` takes them. One frame is always taken ahead. Raises InputError for an unusable frame.
         """
         frames = iter(frames)
 
@@ -118,10 +132,11 @@ class FaceInsight:
                 yield seen
 
     def ask(self, face, question: str, box: Box | None = None, **sampling) -> Answer:
-        """Answers a question about a face, or about the largest face (or `box`) of an image.
+        """Answers a question about a face.
 
-        sampling: temperature (0 is greedy), seed, max_tokens. Raises InputError for an unusable question, option or
-        image, NoFaceError.
+        face: a perceived face, or an image of which one face is perceived first. box: see `perceive`; only with an
+        image. sampling: the fields of `Sampling`, which are temperature, seed and max_tokens. Raises InputError for an
+        unusable question, option, image or box, NoFaceError where no face is found.
         """
         self._check_open()
         self._prompter.template.normalise(question)  # a bad question must not cost a perception
@@ -135,9 +150,10 @@ class FaceInsight:
         return self._answer(face, question, self._prompter.decode(ids).strip(), progress)
 
     def stream(self, face, question: str, box: Box | None = None, **sampling) -> Iterator[str]:
-        """Like `ask`, in pieces of text as they are decoded; raises at once what `ask` raises.
+        """Answers a question about a face and yields the answer's text in pieces, as the model writes it.
 
-        A later question about the same face ends this answer: going on with it raises FaceInsightError.
+        It takes what `ask` takes and raises at once what `ask` raises. If another question about the same face begins
+        before this answer ended, the next piece raises FaceInsightError.
         """
         self._check_open()
         self._prompter.template.normalise(question)
@@ -184,10 +200,13 @@ class FaceInsight:
             return self._caches[face]
 
     def _detect(self, frame: np.ndarray | DeviceFrame) -> list[Box]:
-        """A detector of the caller's own is given the frame as the caller gave it."""
+        """Returns the usable boxes that the detector finds, xyxy in frame pixels. Raises NoFaceError if there is none.
+
+        OpenCV's cascades need an image in host memory; any other detector is given the frame as the caller gave it.
+        """
         given, scale = frame, 1.0
         if isinstance(self.detector, CascadeDetector):
-            given, scale = self._perception.picture(frame)
+            given, scale = self._perception.host_image(frame)
         elif isinstance(frame, DeviceFrame):
             given = frame.source
         found = self.detector(given)
@@ -204,16 +223,16 @@ class FaceInsight:
         return boxes
 
     def _perceive(self, frame, boxes: list[Box], start: float, loaded: float) -> list[Face]:
-        """start, loaded: when the call began, and when the frame was there."""
+        """Perceives the faces in the boxes. start, loaded: when the call began and when the frame was loaded, in s."""
         detected = time.perf_counter()
         found = self._perception.perceive(frame, boxes)
         timings = {"load_ms": (loaded - start) * 1e3, "detect_ms": (detected - loaded) * 1e3} | found.timings
         timings["perceive_ms"] = (time.perf_counter() - start) * 1e3
-        parts = zip(found.boxes, found.parse_maps, found.visual_tokens, found.probabilities, strict=True)
+        parts = zip(found.boxes, found.parse_maps, found.visual_tokens, found.outputs, strict=True)
         return [self._face(*part, timings) for part in parts]
 
-    def _face(self, box, parse_map, visual_tokens, probabilities, timings) -> Face:
-        attributes, numbers = self.vocabulary.outputs(probabilities)
+    def _face(self, box, parse_map, visual_tokens, outputs, timings) -> Face:
+        attributes, numbers = self.vocabulary.outputs(outputs)
         labels = self.vocabulary.decide(attributes, numbers)
         inverse = np.linalg.inv(np.vstack([crop_matrix(box, 1), [0, 0, 1]]))
         crop_box = tuple(float(v) for corner in ((0, 0, 1), (1, 1, 1)) for v in (inverse @ corner)[:2])
@@ -250,7 +269,7 @@ class FaceInsight:
 
 
 def _usable(box: Box, frame: np.ndarray | DeviceFrame) -> Box | None:
-    """A detector's box, or None: one that cannot be used must not cost the other faces."""
+    """Returns a detector's box, or None if it cannot be used: one bad box must not cost the other faces."""
     try:
         return check_box(box, frame)
     except InputError:

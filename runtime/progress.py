@@ -1,4 +1,4 @@
-"""Progress of long work, on standard error."""
+"""Shows the progress of long work on standard error."""
 
 from __future__ import annotations
 
@@ -7,10 +7,15 @@ import time
 
 
 class ProgressBar:
-    """A bar with time left on a terminal; a line every 100 steps when the output is piped. Use as a context manager:
-    it gives `advance(record)`, to be called once a step with the figures to show. quiet: shows nothing."""
+    """A context manager that shows a bar with the time left on a terminal, or a line every 100 steps elsewhere.
+
+    It gives the block its `advance`, which is called once a step.
+    """
 
     def __init__(self, stage: str, total: int, start: int = 0, quiet: bool = False):
+        """stage: name of the work. total: how many steps it has. start: how many are done already. quiet: shows
+        nothing.
+        """
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -39,6 +44,7 @@ class ProgressBar:
             self.bar.stop()
 
     def advance(self, record: dict) -> None:
+        """Counts a step. record: name -> figure of this step; the numbers among them are shown."""
         self.done += 1
         note = "  ".join(f"{k} {v:.4g}" for k, v in record.items() if k != "step" and isinstance(v, (int, float)))
         if not self.plain:

@@ -1,4 +1,4 @@
-"""What the language model reads: visual tokens, the facts (the consistent labels in words), the question."""
+"""Makes the input of the language model: visual tokens, facts (the consistent labels in words), and the question."""
 
 from __future__ import annotations
 
@@ -12,35 +12,40 @@ from .vocabulary import Vocabulary
 
 @dataclass(frozen=True)
 class PromptTemplate:
-    """Text around the parts; data of the bundle, so each language model has its own.
-
-    prefix: contains {visual} once and {facts} once; what one face's questions share. question: contains {question}.
-    lowercase: questions are lower-cased (a small tokenizer knows no other). latin: questions mostly in another script
-    are refused (it knows but their bytes). answer: token before which the model writes its reading of the question
-    ("beard yes"), which is not shown; "": it answers at once. stop: ends an answer.
-    """
+    """The text around the parts of a prompt. It is a part of the bundle: each language model has its own."""
 
     prefix: str = "<bos>{visual}{facts}"
+    """What all questions about a face share. It contains {visual} once and {facts} once."""
     question: str = "<q>{question}<q>"
+    """What is added for a question. It contains {question} once."""
     fact_separator: str = " "
+    """The text between two facts."""
     lowercase: bool = True
+    """Whether questions are converted to lower case, for a small tokenizer that has no capitals."""
     latin: bool = True
+    """Whether questions mostly in another script are refused. It is for a tokenizer that has no tokens of other
+    scripts."""
     answer: str = "<a>"
+    """The token between the reading of the question, which is not shown, and the answer. With "" the model writes no
+    reading."""
     stop: str = "<eos>"
+    """The token that ends an answer."""
 
     def __post_init__(self) -> None:
+        """Raises ValueError for a text without its parts."""
         for text, slots in ((self.prefix, ("{visual}", "{facts}")), (self.question, ("{question}",))):
             if any(text.count(slot) != 1 for slot in slots):
                 raise ValueError(f"the prompt {text!r} must contain {' and '.join(slots)} once")
 
     def special_tokens(self) -> list[str]:
-        """Every token that stands between < and > in the template, and what ends reading and answer."""
+        """Returns every token of the template that is written between < and >, and the tokens `answer` and `stop`."""
         found = re.findall(r"<[^<> ]+>", self.prefix + self.question)
         return list(dict.fromkeys([*found, *filter(None, (self.answer, self.stop))]))
 
     def normalise(self, question: str) -> str:
-        """One line, single spaces. Raises InputError for an empty question, for one that is not valid Unicode, and with
-        `latin` for one in another script.
+        """Returns a question on one line with single spaces, in lower case if the template says so.
+
+        Raises InputError for a question that is empty, not valid Unicode, or in a script that the model cannot read.
         """
         if not isinstance(question, str):
             raise InputError(f"a question is text, not {type(question).__name__}")
@@ -61,8 +66,12 @@ class Prompter:
     """Turns faces and questions into token ids, and token ids into text."""
 
     def __init__(self, tokenizer_json: str, template: PromptTemplate, vocab_size: int, vocabulary: Vocabulary):
-        """vocab_size: tokens that the language model knows; ids from there on stand for visual tokens. vocabulary: of
-        the labels. Raises InputError for a tokenizer without the template's tokens."""
+        """Loads the tokenizer.
+
+        tokenizer_json: content of tokenizer.json. vocab_size: how many tokens the language model knows; ids from there
+        on stand for visual tokens. vocabulary: the labels of the model. Raises InputError for a tokenizer without the
+        template's tokens.
+        """
         from tokenizers import Tokenizer
 
         self._tokenizer = Tokenizer.from_str(tokenizer_json)
@@ -78,22 +87,28 @@ class Prompter:
         return found
 
     def encode(self, text: str) -> list[int]:
+        """Converts text to token ids; a special token may be spelled out in it."""
         return self._tokenizer.encode(text, add_special_tokens=False).ids
 
     def decode(self, ids: list[int]) -> str:
+        """Converts token ids to text, without special tokens."""
         return self._tokenizer.decode(ids, skip_special_tokens=True)
 
     def prefix(self, labels: dict[str, str | bool | float], visual_count: int) -> list[int]:
-        """Ids shared by all questions about a face; ids from vocab_size up stand for its visual tokens."""
+        """Returns the token ids that all questions about a face share.
+
+        labels: the face's consistent labels. visual_count: how many visual tokens the face has; they get the ids from
+        vocab_size on.
+        """
         before, after = self.template.prefix.split("{visual}")
         visual = range(self.vocab_size, self.vocab_size + visual_count)
         facts = self.template.fact_separator.join(self.vocabulary.facts(labels))
         return self.encode(before) + list(visual) + self.encode(after.replace("{facts}", facts))
 
     def question(self, question: str, room: int) -> list[int]:
-        """Ids of one question; raises InputError when they are more than `room`."""
+        """Returns the token ids of a question. Raises InputError if it is unusable or has more than `room` tokens."""
         text = self.template.normalise(question)
-        # a special token's spelling in a question is text, never control
+        # a user who spells out a special token must not gain control of the prompt
         for token in self._tokenizer.get_added_tokens_decoder().values():
             if token.special:
                 text = text.replace(token.content, " ")
@@ -104,11 +119,17 @@ class Prompter:
         return ids
 
     def opening(self, reading: list[int], labels: dict[str, str | bool | float]) -> list[int]:
-        """Ids that the answer has to begin with, once the model has read the question: the verdict, or nothing."""
+        """Returns the token ids that an answer has to begin with: those of "Yes," or "No,", or none.
+
+        reading: token ids of the model's reading of the question. labels: the face's consistent labels.
+        """
         decided = read(self.decode(reading), self.vocabulary).verdict(labels)
         return [] if decided is None else self.encode("Yes," if decided else "No,")
 
     def answer(self, reading: str, text: str) -> list[int]:
-        """Ids that a model is trained to write after a question: its reading, if the template has one, and the text."""
+        """Returns the token ids that a model is trained to write after a question.
+
+        They are the reading and the answer token, if the template has one, then the text and the stop token.
+        """
         hidden = [] if self.answer_id is None else [*self.encode(reading), self.answer_id]
         return [*hidden, *self.encode(text), self.stop_id]

@@ -1,7 +1,7 @@
 """Logical rules over attributes, and the most probable assignment that satisfies all of them.
 
-An answer is decided on the assignment found here, so two answers about one face cannot contradict each other. In
-training the same rules are the paper's logical constraint L_c (models/logic.py).
+Answers are decided on that assignment, so two answers about one face cannot contradict each other. In training the same
+rules are the paper's logical constraint L_c (models/logic.py).
 """
 
 from __future__ import annotations
@@ -15,21 +15,26 @@ from dataclasses import dataclass
 import numpy as np
 
 KINDS = ("exactly_one", "implies", "excludes")
+"""The kinds of rules, see `Rule`."""
 MAX_GROUP = 16
-"""Most attributes that rules may tie together: all 2^n assignments of such a group are looked at."""
+"""The most attributes that rules may connect with each other, because all 2^n assignments of such a group are tried."""
 
 
 @dataclass(frozen=True)
 class Rule:
-    """exactly_one: one of `names` holds. implies: names[0] -> all others. excludes: names[0] -> none of the others."""
+    """A rule over attributes."""
 
     kind: str
+    """One of KINDS. "exactly_one": one of the names holds. "implies": if the first name holds, all others hold.
+    "excludes": if the first name holds, none of the others holds."""
     names: tuple[str, ...]
+    """Names of two or more attributes."""
 
     def holds(self, assignment: Mapping[str, bool | np.ndarray]) -> np.ndarray:
-        """assignment: attribute name -> bool, or bool array of many assignments, with every name of this rule.
+        """Tells whether assignments satisfy the rule.
 
-        Returns bool of the same shape.
+        assignment: attribute -> bool, or an array of bool with one value for each of many assignments. It has every
+        name of the rule. Returns an array of bool of the same shape.
         """
         first, *others = (np.asarray(assignment[name], bool) for name in self.names)
         if self.kind == "exactly_one":
@@ -43,10 +48,10 @@ class Rule:
 
 
 def check_rules(rules: Sequence[Rule]) -> list[str]:
-    """What is wrong with a set of rules, one line a fault; [] for a sound one.
+    """Returns what is wrong with a set of rules, a line for each fault; [] for a set without faults.
 
-    Contradictory: rules that together leave an attribute only one value whatever is seen, or none. Redundant: a rule
-    that follows from the others. Each fault names the fewest rules that it takes.
+    Rules contradict each other if together they allow an attribute only one value, or none, whatever the image shows. A
+    rule is redundant if it follows from others. A fault names only rules that are needed for it.
     """
     names = tuple(dict.fromkeys(name for rule in rules for name in rule.names))
     faults = []
@@ -63,7 +68,7 @@ def check_rules(rules: Sequence[Rule]) -> list[str]:
 
 
 def _redundant(group: tuple[str, ...], rules: Sequence[Rule]) -> str:
-    """The first rule that follows from the others; "" for none. Of two that say the same, each would."""
+    """Returns the fault of the first rule that follows from the others; "" if there is none."""
     for rule in rules:
         others = [other for other in rules if other is not rule]
         if _follows(rule, others, group):
@@ -77,7 +82,7 @@ def _listed(rules: Sequence[Rule]) -> str:
 
 
 def _fixed(group: tuple[str, ...], rules: Sequence[Rule]) -> list[str]:
-    """Attributes that have the same value in all assignments."""
+    """Returns the attributes that have the same value in all allowed assignments."""
     allowed = _allowed(group, rules)
     return [name for name, column in zip(group, allowed.T, strict=True) if column.all() or not column.any()]
 
@@ -87,7 +92,7 @@ def _follows(rule: Rule, others: Sequence[Rule], group: tuple[str, ...]) -> bool
 
 
 def _fewest(rules: Sequence[Rule], enough: Callable[[Sequence[Rule]], bool]) -> list[Rule]:
-    """A subset that is still enough and from which none can be left out."""
+    """Returns a part of the rules that is still enough and of which no rule can be left out."""
     kept = list(rules)
     for rule in rules:
         without = [other for other in kept if other is not rule]
@@ -97,11 +102,12 @@ def _fewest(rules: Sequence[Rule], enough: Callable[[Sequence[Rule]], bool]) -> 
 
 
 def consistent_assignment(probabilities: Mapping[str, float], rules: Sequence[Rule]) -> dict[str, bool]:
-    """The most probable assignment that satisfies every rule (exact).
+    """Finds the most probable assignment that satisfies every rule.
 
-    probabilities: attribute -> p in [0, 1], taken as independent; the score is the product of p or 1 - p.
-    Returns attribute -> bool, in the order given. Attributes tied by rules are solved together, group by group:
-    groups are small, so all satisfying assignments of one are enumerated. Raises ValueError if none exists.
+    The result is exact: attributes that rules connect form a small group, of which all allowed assignments are
+    compared. probabilities: attribute -> p in [0, 1]. They count as independent, so an assignment is as probable as the
+    product of p or 1 - p. Returns attribute -> bool, in the order given. Raises ValueError if no assignment satisfies
+    the rules.
     """
     log_odds = {name: _log_odds(p) for name, p in probabilities.items()}
     assignment: dict[str, bool] = {}
@@ -114,9 +120,10 @@ def consistent_assignment(probabilities: Mapping[str, float], rules: Sequence[Ru
 
 
 def implied(known: Mapping[str, bool | None], rules: Sequence[Rule]) -> dict[str, bool]:
-    """What the rules say of attributes that are not known (None), given those that are: {attribute: bool}.
+    """Returns the values of unknown attributes that follow by the rules from known ones.
 
-    Known attributes that contradict a rule stay as they are.
+    known: attribute -> bool, or None if it is not known. Returns attribute -> bool for those that follow. Known
+    attributes that break a rule stay as they are.
     """
     values, found = dict(known), {}
     while True:
@@ -128,7 +135,7 @@ def implied(known: Mapping[str, bool | None], rules: Sequence[Rule]) -> dict[str
 
 
 def _forced(rule: Rule, values: Mapping[str, bool | None]) -> dict[str, bool]:
-    """What one rule says of its attributes that are not known."""
+    """Returns the values of unknown attributes that follow from one rule."""
     open_names = [name for name in rule.names if values[name] is None]
     if not open_names or len(open_names) == len(rule.names):
         return {}
@@ -150,7 +157,7 @@ def _log_odds(p: float) -> float:
 
 
 def _groups(names: tuple[str, ...], rules: Sequence[Rule]) -> list[tuple[str, ...]]:
-    """Connected components of the attributes under the rules, in the order of `names`."""
+    """Returns the groups of attributes that rules connect, in the order of `names`."""
     group_of = {name: {name} for name in names}
     for rule in rules:
         merged = set().union(*(group_of[name] for name in rule.names))
@@ -167,14 +174,14 @@ def _groups(names: tuple[str, ...], rules: Sequence[Rule]) -> list[tuple[str, ..
 
 @functools.lru_cache(maxsize=32)
 def _satisfying(names: tuple[str, ...], rules: tuple[Rule, ...]) -> list[tuple[tuple[str, ...], np.ndarray]]:
-    """Every group of `names` with all of its assignments that satisfy `rules`, [k, len(group)] bool."""
+    """Returns every group of `names` with the assignments that `rules` allow it, [k, len(group)] bool."""
     return [
         (group, _allowed(group, [rule for rule in rules if rule.names[0] in group])) for group in _groups(names, rules)
     ]
 
 
 def _allowed(group: tuple[str, ...], rules: Sequence[Rule]) -> np.ndarray:
-    """All assignments of `group` that satisfy `rules`, [k, len(group)] bool."""
+    """Returns all assignments of a group that satisfy the rules, [k, len(group)] bool."""
     every = np.array(list(itertools.product((False, True), repeat=len(group))))
     columns = dict(zip(group, every.T, strict=True))
     return every[np.all([np.ones(len(every), bool), *(rule.holds(columns) for rule in rules)], axis=0)]

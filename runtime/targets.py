@@ -1,4 +1,4 @@
-"""What a bundle can be built for: one record for each target. Everything that depends on the target is read here."""
+"""The targets that a bundle can be built for. Everything that depends on the target is a field of its record."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from .errors import InputError, reason
 
 @dataclass(frozen=True)
 class Target:
-    """A kind of engine on a kind of device."""
+    """An engine library on a kind of device."""
 
     name: str
-    """What `faceinsight build --target` and the manifest call it."""
+    """Its name in `faceinsight build --target` and in the manifest."""
     engine: str
     """The kind of its engines: "onnxruntime", "tensorrt" or "tensorrt-rtx"."""
     device: str
@@ -26,22 +26,22 @@ class Target:
     suffix: str
     """The ending of a stage's file."""
     precisions: tuple[str, ...]
-    """What a stage can be built in. The first is the default and the one that `auto` prefers; `auto` falls back to the
-    last."""
+    """The precisions that a stage can be built in. The first is the default. `auto` takes the first one that is both
+    accurate and fast enough, else the last."""
     tied: bool = False
     """Whether an engine runs only on the model of GPU that compiled it."""
     oldest: tuple[int, int] = (0, 0)
-    """The oldest version of the library that engines are built with."""
+    """The oldest version of the library, (major, minor), that engines are built with."""
     composite: tuple[int, int] = (0, 0)
     """The first version with single operators for attention, rotary embedding and the KV cache."""
 
     @property
     def compiled(self) -> bool:
-        """Whether a stage's graph is compiled into a plan; otherwise the graph itself is the engine."""
+        """Whether the file of a stage is a compiled plan; otherwise it is an ONNX graph."""
         return self.engine != "onnxruntime"
 
     def library(self) -> ModuleType:
-        """Imports the module. Raises InputError where it is not installed or does not load."""
+        """Imports the module and returns it. Raises InputError where it is not installed or does not load."""
         try:
             return importlib.import_module(self.module)
         except (ImportError, OSError) as error:
@@ -79,7 +79,7 @@ TARGETS = {target.name: target for target in (CPU, CUDA, TENSORRT, TENSORRT_RTX)
 
 
 def find_target(name: str) -> Target:
-    """The target of that name. Raises InputError for an unknown one."""
+    """Returns the target of that name. Raises InputError for an unknown name."""
     if name not in TARGETS:
         raise InputError(f"unknown target {name!r}; use {', '.join(TARGETS)}")
     return TARGETS[name]

@@ -1,4 +1,4 @@
-"""Reads JSON into frozen dataclasses, every field checked, and writes them back."""
+"""Converts JSON to frozen dataclasses, with a check of every field, and back."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ Json = typing.Any
 
 
 def from_json(kind: type, data: Json, where: str = "") -> typing.Any:
-    """An object of a dataclass, from what `to_json` wrote.
+    """Converts what `to_json` wrote to an object of the given type.
 
-    Fields may be int, float, str, bool, None, dict, other dataclasses, tuples of one kind, mappings from str, unions of
-    these, and classes with a `from_json` of their own. where: stands before a field's name in errors. Raises ValueError
-    that names the first field that is missing, unknown or of another type.
+    kind: int, float, str, bool, None, a dataclass, a tuple of one type, a dict with str keys, a union of these, or a
+    class with a `from_json` of its own. data: parsed JSON. where: the path of `data` for messages, such as
+    "stages.parser". Raises ValueError that names the first field which is missing, unknown or of another type.
     """
-    if dataclasses.is_dataclass(kind) and not hasattr(kind, "from_json"):
-        return read_object(kind, data, where)
     if hasattr(kind, "from_json"):
         return kind.from_json(data)
+    if dataclasses.is_dataclass(kind):
+        return read_object(kind, data, where)
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin in (typing.Union, types.UnionType):
         return _first(arguments, data, where)
@@ -38,7 +38,10 @@ def from_json(kind: type, data: Json, where: str = "") -> typing.Any:
 
 
 def to_json(value: typing.Any) -> Json:
-    """The inverse: dataclasses as objects, tuples as lists; a field that is None by default and None is left out."""
+    """Converts an object to JSON: dataclasses to objects, tuples to lists.
+
+    A field that is None is left out if None is its default.
+    """
     if hasattr(value, "to_json"):
         return value.to_json()
     if dataclasses.is_dataclass(value):
@@ -51,7 +54,7 @@ def to_json(value: typing.Any) -> Json:
 
 
 def read_object(kind: type, data: Json, where: str = "") -> typing.Any:
-    """An object of a dataclass, field by field; for arguments and errors see `from_json`."""
+    """Converts JSON to a dataclass field by field, even if the class has a `from_json`; see there for the arguments."""
     _check(isinstance(data, Mapping), where, "an object", data)
     fields, hints = dataclasses.fields(kind), typing.get_type_hints(kind)
     unknown = sorted(set(data) - {field.name for field in fields})
@@ -68,13 +71,14 @@ def read_object(kind: type, data: Json, where: str = "") -> typing.Any:
 
 
 def _first(kinds: tuple, data: Json, where: str) -> typing.Any:
-    """As the first kind of a union that fits."""
+    """Converts JSON to the first type of a union that fits; if none does, raises the error of the first type."""
+    errors = []
     for kind in kinds:
         try:
             return from_json(kind, data, where)
         except (ValueError, TypeError) as error:
-            failed = error
-    raise failed
+            errors.append(error)
+    raise errors[0]
 
 
 def _check(fits: bool, where: str, wanted: str, data: Json) -> None:

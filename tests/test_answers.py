@@ -13,6 +13,8 @@ from faceinsight.models.data.answers import IDENTITY, OFF_TOPIC
 from faceinsight.models.data.questions import exchanges
 from faceinsight.models.data.synthetic import generate, sample_labels
 
+pytestmark = pytest.mark.slow
+
 FACES = 12
 QUESTIONS = held_out()
 

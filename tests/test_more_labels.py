@@ -40,6 +40,8 @@ from faceinsight.runtime.pipeline import FaceInsight
 from faceinsight.runtime.prompt import FACT_NAMES, Prompter, fact_value, verdict
 from faceinsight.runtime.rules import check_rules, consistent_assignment, rules_for
 
+pytestmark = pytest.mark.slow
+
 BOTH = tuple(MORE)
 SMILES = {"happy"}
 SMILES_NOT = {"neutral", "sad", "fear", "disgust", "anger"}

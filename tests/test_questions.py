@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import re
 from collections import Counter, defaultdict
@@ -11,29 +12,32 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from faceinsight.models.data.answers import (
-    IDENTITY,
-    OFF_TOPIC,
-    answer_what,
-    answer_yes_no,
-    describe,
-    named_values,
-    state,
-)
+from faceinsight.models.data.answers import IDENTITY, OFF_TOPIC, answer, answer_what, describe, state
+from faceinsight.models.data.language import label_language, topic_language
 from faceinsight.models.data.questions import exchange, exchanges
-from faceinsight.models.data.synthetic import sample_labels
-from faceinsight.models.data.vocabulary import MORE_SPECS, SPECS, TOPICS, WRITTEN
-from faceinsight.runtime.labels import FLAGS, GROUPS, LABELS, MORE, NAMES, labels_from_assignment, mentioned
-from faceinsight.runtime.prompt import FACT_NAMES, verdict
-from faceinsight.runtime.rules import consistent_assignment
+from faceinsight.models.data.sampling import sample_labels
+from faceinsight.models.data.tokenizer import train_tokenizer
+from faceinsight.models.presets import preset
+from faceinsight.models.vocabulary import load_vocabulary
+from faceinsight.runtime.answering import READING_TOKENS
+from faceinsight.runtime.prompt import Prompter
+from faceinsight.runtime.reading import of_values, read
+from faceinsight.runtime.vocabulary import Vocabulary
 
+NANO = load_vocabulary("nano")
+FLAGS = [label.name for label in NANO if label.kind == "flag"]
+RACE = Vocabulary((load_vocabulary("demographics")["Race"],))
+MORE = {
+    "race": NANO.combined(RACE), "expression": NANO.combined(load_vocabulary("expression")),
+    "both": NANO.combined(load_vocabulary("expression"), RACE),
+}  # fmt: skip
 ODDS = st.floats(0.01, 0.99)
 
 
 @st.composite
 def faces(draw) -> dict:
     """Labels that satisfy every rule."""
-    return labels_from_assignment(consistent_assignment({name: draw(ODDS) for name in NAMES}))
+    return NANO.decide({name: draw(ODDS) for name in NANO.attribute_names}, {})
 
 
 FACE = {
@@ -41,6 +45,20 @@ FACE = {
     "Mustache": True, "Beard": False, "Bald": False, "Receding_Hairline": True, "Long_Hair": False,
     "Wearing_Hat": False, "Wearing_Necktie": True,
 }  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def of_one_face():
+    """Many exchanges about FACE."""
+    return exchanges(FACE, random.Random(7), 25_000, NANO)
+
+
+@pytest.fixture(scope="module")
+def of_moods():
+    """Many exchanges about faces whose expression and race are told too."""
+    draw, rng = np.random.default_rng(3), random.Random(3)
+    faces = (sample_labels(draw, MORE["both"]) for _ in range(500))
+    return [item for labels in faces for item in exchanges(labels, rng, 20, MORE["both"])]
 
 
 def facts(text: str) -> dict:
@@ -82,31 +100,40 @@ def facts(text: str) -> dict:
     return claims
 
 
-def agrees(answer: str, labels: dict) -> bool:
-    text = re.sub(r"^(Yes|No), ", "", answer)
+def agrees(text: str, labels: dict) -> bool:
+    text = re.sub(r"^(Yes|No), ", "", text)
     return all(labels[label] == value for label, value in facts(text).items())
 
 
+def readings() -> list[str]:
+    """Every yes/no reading about one value, and the one that is its opposite."""
+    found = []
+    for label in NANO:
+        for value in label.value_names:
+            others = tuple(other for other in label.value_names if other != value)
+            found += [of_values(label, (value,)), of_values(label, others)]
+    return [*found, "facial yes", "facial no"]
+
+
 @given(faces())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_no_answer_contradicts_the_labels(labels):
-    for label, values in SPECS.items():
-        for value in values:
-            yes, no = answer_yes_no(labels, label, value), answer_yes_no(labels, label, value, absent=True)
-            assert {yes[:3], no[:3]} == {"Yes", "No,"}
-            assert yes.split(", ", 1)[1] == no.split(", ", 1)[1]
-            assert agrees(yes, labels), (yes, labels)
-    for topic in TOPICS:
-        assert agrees(answer_what(labels, topic), labels), (topic, answer_what(labels, topic), labels)
-    text = describe(labels)
+    for reading in readings():
+        text = answer(reading, labels, NANO)
+        assert text.startswith("Yes, " if read(reading, NANO).verdict(labels) else "No, ")
+        assert agrees(text, labels), (text, labels)
+    for topic in NANO.topics:
+        assert agrees(answer_what(labels, topic.name, NANO), labels), (topic, labels)
+    text = describe(labels, NANO)
     assert agrees(text, labels), (text, labels)
     assert len(text.split()) <= 55
     assert 3 <= text.count(".") <= 4
 
 
 PARTS = {
-    phrase for values in SPECS.values() for concept in values.values() for phrases in concept.values()
-    for phrase in phrases if "=" in phrase
+    phrase
+    for language in (*map(label_language, NANO), topic_language("facial hair"))
+    for concept in language.phrases.values() for phrases in concept.values() for phrase in phrases if "=" in phrase
 }  # fmt: skip
 """The tables' own notation for a part of the face and its state, "hair=black"."""
 
@@ -114,13 +141,12 @@ PARTS = {
 @given(faces(), st.integers(0, 2**32))
 @settings(max_examples=100, deadline=None)
 def test_exchanges_agree_with_the_labels(labels, seed):
-    for item in exchanges(labels, random.Random(seed), 20):
+    for item in exchanges(labels, random.Random(seed), 20, NANO):
         assert item.answer.isascii()
         assert len(item.question.split()) <= 50
         assert not re.search(r"[{}<>|]", item.question), item.question
         assert not any(item.question.count(phrase) for phrase in PARTS), item.question
-        assert set(item.labels) <= set(LABELS)
-        if item.labels:
+        if read(item.reading, NANO).labels:
             assert agrees(item.answer, labels), item
         else:
             assert item.answer in (IDENTITY, OFF_TOPIC)
@@ -132,52 +158,48 @@ def test_the_verdict_follows_the_asked_flag_and_no_other(flag):
     flipped = labels | {flag: not labels[flag]}
     asked = 0
     for seed in range(1500):
-        one, other = exchange(labels, random.Random(seed)), exchange(flipped, random.Random(seed))
+        one, other = (exchange(face, random.Random(seed), NANO) for face in (labels, flipped))
         assert one.question == other.question
         if one.answer[:3] in ("Yes", "No,"):
-            same = flag not in one.labels
+            same = flag not in read(one.reading, NANO).labels
             assert (one.answer[:3] == other.answer[:3]) == same, (one, other)
             asked += not same
     assert asked > 30
 
 
 @pytest.mark.parametrize(
-    ("label", "value", "absent", "labels", "answer"),
+    ("reading", "labels", "said"),
     [
-        ("Eyeglasses", None, False, {}, "Yes, he is wearing eyeglasses."),
-        ("Eyeglasses", None, False, {"Gender": "female", "Eyeglasses": False}, "No, she is not wearing eyeglasses."),
-        ("Beard", True, True, {}, "Yes, he does not have a beard."),
-        ("Beard", True, True, {"Beard": True}, "No, he has a beard."),
-        ("Hair_Color", "gray or white", False, {"Hair_Color": "white"}, "Yes, his hair is white."),
-        ("Hair_Color", "gray", False, {"Hair_Color": "white"}, "No, his hair is white."),
-        ("Gender", "female", False, {}, "No, this is a man."),
-        ("Age", "35-64", False, {}, "Yes, he looks between 35 and 49 years old."),
-        ("Age", "65+", False, {}, "No, he looks between 35 and 49 years old."),
-        ("Facial_Hair", False, False, {"Mustache": False}, "Yes, he has no facial hair."),
+        ("eyeglasses yes", {}, "Yes, he is wearing eyeglasses."),
+        ("eyeglasses yes", {"Gender": "female", "Eyeglasses": False}, "No, she is not wearing eyeglasses."),
+        ("beard no", {}, "Yes, he does not have a beard."),
+        ("beard no", {"Beard": True}, "No, he has a beard."),
+        ("hair gray white", {"Hair_Color": "white"}, "Yes, his hair is white."),
+        ("hair gray", {"Hair_Color": "white"}, "No, his hair is white."),
+        ("gender female", {}, "No, this is a man."),
+        ("age 35-49 50-64", {}, "Yes, he looks between 35 and 49 years old."),
+        ("age 65+", {}, "No, he looks between 35 and 49 years old."),
+        ("facial no", {"Mustache": False}, "Yes, he has no facial hair."),
+        ("what hair color", {"Bald": True}, "He is bald on top; the remaining hair is gray."),
+        ("what facial hair", {"Beard": True}, "He has a mustache and a beard."),
+        ("what facial hair", {}, "He has a mustache but no beard."),
+        ("what expression", {}, "He is smiling with his mouth closed."),
+        ("what expression", {"Smiling": False}, "His expression is neutral."),
+        ("what wearing", {}, "He is wearing eyeglasses and a necktie."),
+        ("what wearing", {"Eyeglasses": False, "Wearing_Necktie": False}, "No hat, eyeglasses or necktie is visible."),
+        ("what necktie", {}, "He is wearing a necktie."),
+        ("describe", {}, "A man between 35 and 49 years old with short gray hair and a receding hairline. He is smiling "
+         "with his mouth closed. He has a mustache but no beard. He is wearing eyeglasses and a necktie, but no hat."),
+        ("who", {}, "I describe faces; I do not identify people."),
+        ("other", {}, "That is not something I can tell from a face; ask me about its attributes."),
     ],
-)
-def test_canonical_yes_no(label, value, absent, labels, answer):
-    assert answer_yes_no(FACE | labels, label, value, absent) == answer
+)  # fmt: skip
+def test_canonical_answers(reading, labels, said):
+    assert answer(reading, FACE | labels, NANO) == said
 
 
-@pytest.mark.parametrize(
-    ("topic", "labels", "answer"),
-    [
-        ("hair color", {"Bald": True}, "He is bald on top; the remaining hair is gray."),
-        ("facial hair", {"Beard": True}, "He has a mustache and a beard."),
-        ("facial hair", {}, "He has a mustache but no beard."),
-        ("expression", {}, "He is smiling with his mouth closed."),
-        ("expression", {"Smiling": False}, "His expression is neutral."),
-        ("wearing", {}, "He is wearing eyeglasses and a necktie."),
-        ("wearing", {"Eyeglasses": False, "Wearing_Necktie": False}, "No hat, eyeglasses or necktie is visible."),
-    ],
-)
-def test_canonical_what(topic, labels, answer):
-    assert answer_what(FACE | labels, topic) == answer
-
-
-def test_kinds_are_in_proportion_and_every_label_has_many_surface_forms():
-    items = exchanges(FACE, random.Random(7), 20_000)
+def test_kinds_are_in_proportion_and_every_label_has_many_surface_forms(of_one_face):
+    items = of_one_face
     yes_no = [item for item in items if item.answer.startswith(("Yes,", "No,"))]
     assert abs(len(yes_no) / len(items) - 0.62) < 0.02
     counts = Counter(item.answer for item in items)
@@ -185,73 +207,88 @@ def test_kinds_are_in_proportion_and_every_label_has_many_surface_forms():
     assert abs(counts[OFF_TOPIC] / len(items) - 0.12) < 0.01
     forms = defaultdict(set)
     for item in yes_no:
-        for label in item.labels:
+        for label in read(item.reading, NANO).labels:
             forms[label].add(item.question.lower().rstrip(" ?."))
-    assert set(forms) == set(LABELS)
+    assert set(forms) == set(NANO.names)
     assert min(len(found) for found in forms.values()) >= 300
     refused = {item.question for item in items if item.answer == OFF_TOPIC}
     assert len(refused) >= 1000
 
 
-def test_one_question_has_one_reading():
-    readings = defaultdict(set)
-    for item in exchanges(FACE, random.Random(3), 40_000):
-        readings[item.question.lower().rstrip(" ?.")].add(item.reading)
-    assert not [(question, found) for question, found in readings.items() if len(found) > 1]
-
-
-def test_a_written_question_says_one_thing_only():
-    places = defaultdict(set)
-    for label, table in WRITTEN["yes_no"].items():
-        assert label in SPECS and table
-        for value, questions in table.items():
-            assert label in GROUPS or value in (True, False)
-            assert label not in GROUPS or value == "either" or set(named_values(value)) <= set(GROUPS[label])
-            for question in questions:
-                places[question.lower().rstrip(" ?.")].add((label, value))
-    assert not [(question, found) for question, found in places.items() if len(found) > 1]
-
-
-def test_refusals_are_exact():
-    assert IDENTITY == "I describe faces; I do not identify people."
-    assert OFF_TOPIC == "That is not something I can tell from a face; ask me about its attributes."
+def test_one_question_has_one_reading(of_one_face):
+    found = defaultdict(set)
+    for item in of_one_face:
+        found[item.question.lower().rstrip(" ?.")].add(item.reading)
+    assert not [(question, several) for question, several in found.items() if len(several) > 1]
 
 
 def test_deterministic_by_seed():
-    first, second = (exchanges(FACE, random.Random(11), 300) for _ in range(2))
+    first, second = (exchanges(FACE, random.Random(11), 300, NANO) for _ in range(2))
     assert first == second
-    assert first != exchanges(FACE, random.Random(12), 300)
+    assert first != exchanges(FACE, random.Random(12), 300, NANO)
 
 
-@pytest.mark.parametrize("label", LABELS)
-def test_an_answer_speaks_of_its_label_only(label):
-    draw = np.random.default_rng(3)
-    own = {name for name in GROUPS[label].values() if name} if label in GROUPS else {label}
-    for _ in range(30):
-        found = set(mentioned(state(sample_labels(draw), label)))
-        # "she" is how one speaks, not what is said
-        assert found and found <= own, (label, found)
-
-
-def test_every_value_has_a_concept():
-    for label, values in GROUPS.items():
-        assert set(values) <= set((SPECS | MORE_SPECS)[label])
-    assert set(LABELS) < set(SPECS) and set(MORE) == set(MORE_SPECS)
-
-
-def test_a_reading_decides_the_verdict():
-    """What the runtime decides from a reading is what the answer to it says."""
-    draw, rng = np.random.default_rng(2), random.Random(2)
-    kinds = Counter()
-    for _ in range(100):
-        labels = sample_labels(draw)
-        for item in exchanges(labels, rng, 20):
+@pytest.mark.parametrize("name", ["nano", "celeba", "demographics", "expression", "race", "both"])
+def test_the_verdict_of_a_reading_is_that_of_the_answer(name):
+    vocabulary = MORE[name] if name in MORE else load_vocabulary(name)
+    draw, rng, kinds = np.random.default_rng(2), random.Random(2), Counter()
+    for _ in range(80):
+        labels = sample_labels(draw, vocabulary)
+        for item in exchanges(labels, rng, 20, vocabulary):
             kinds[item.reading.split()[0]] += 1
             said = {"Yes": True, "No": False}.get(item.answer.split(",")[0])
-            assert verdict(item.reading, labels) is said, item
-    assert set(kinds) == {*(FACT_NAMES[label] for label in LABELS), "facial", "what", "describe", "who", "other"}
+            assert read(item.reading, vocabulary).verdict(labels) is said, item
+            assert item.answer == answer(item.reading, labels, vocabulary)
+    words = {label.word for label in vocabulary} | {topic.word for topic in vocabulary.topics if topic.word}
+    assert set(kinds) == {*words, "what", "describe", "who", "other"}
 
 
-@pytest.mark.parametrize("reading", ["", "beard", "beard blond", "age 65+ old", "yes", "what age", "tail no"])
-def test_a_garbled_reading_decides_nothing(reading):
-    assert verdict(reading, FACE) is None
+@pytest.mark.parametrize("name", ["race", "expression", "both"])
+def test_an_expression_and_a_race_are_told_where_the_vocabulary_has_them(name):
+    draw, rng, seen = np.random.default_rng(0), random.Random(1), set()
+    added = [label for label in MORE[name] if label.name in ("Expression", "Race")]
+    for _ in range(400):
+        labels = sample_labels(draw, MORE[name])
+        for item, label in itertools.product(exchanges(labels, rng, 5, MORE[name]), added):
+            if item.reading.split()[0] == label.word:
+                seen.add((label.name, labels[label.name]))
+                assert state(labels, label.name, MORE[name]) in item.answer
+    assert seen == {(label.name, value) for label in added for value in label.value_names}
+
+
+def test_a_question_about_an_expression_is_not_one_about_a_smile(of_moods):
+    """Where moods are told apart, "is she happy" does not ask for a smile."""
+    found = defaultdict(set)
+    for item in of_moods:
+        found[item.question.lower().strip(" ?.")].add(item.reading)
+    twice = {question: several for question, several in found.items() if len(several) > 1}
+    assert not [several for several in twice.values() if any("expression" in reading for reading in several)], twice
+
+
+@pytest.mark.parametrize("word", ["angry", "mood", "ethnicity", "american"])
+def test_what_a_model_can_tell_it_does_not_refuse(word, of_one_face, of_moods):
+    def refused(items):
+        """Questions about a person; a dog may well be asked for its mood."""
+        questions = (item.question.lower() for item in items if item.reading == "other")
+        return [text for text in questions if not re.search(r"\b(?:the|your|my|that) \w+(?:'s)? ", text)]
+
+    assert any(word in text for text in refused(of_one_face))
+    assert not any(word in text for text in refused(of_moods))
+
+
+def test_what_only_other_vocabularies_tell_is_refused():
+    expression = load_vocabulary("expression")
+    draw, rng = np.random.default_rng(0), random.Random(0)
+    items = exchanges(sample_labels(draw, expression), rng, 4000, expression)
+    refused = " ".join(item.question.lower() for item in items if item.reading == "other")
+    assert re.search(r"does (?:he|she) (?:have|wear)", refused) and "beard" in refused and "gray" in refused
+
+
+def test_a_reading_fits_the_room_for_it():
+    template, vocabulary = preset("nano").prompt, MORE["both"]
+    tokenizer = train_tokenizer(template, 1536, vocabulary, count=800)
+    prompter = Prompter(tokenizer, template, 1536, vocabulary)
+    for label in vocabulary:
+        assert len(prompter.encode(of_values(label, label.value_names))) < READING_TOKENS
+    labels = sample_labels(np.random.default_rng(0), vocabulary)
+    assert f"race {labels['Race'].replace(' ', '-')}" in prompter.decode(prompter.prefix(labels, 0))

@@ -15,6 +15,8 @@ from faceinsight.commands.app import main
 from faceinsight.models.config import BackboneConfig
 from faceinsight.runtime.targets import TENSORRT_RTX
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def small(monkeypatch):
@@ -63,7 +65,14 @@ def test_a_process_of_its_own_gives_its_error_back():
     assert "GPT-7" in found["error"] and "\n" not in found["error"]
 
 
-@pytest.mark.parametrize(("options", "message"), [(["--sm", "12"], "12"), (["--size", "GPT-7"], "use SegFormer-B0")])
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--sm", "12"], "12"),
+        (["--target", "cpu"], "use tensorrt or tensorrt-rtx"),
+        (["--size", "GPT-7"], "use SegFormer-B0"),
+    ],
+)
 def test_a_wrong_option_is_one_line(options, message, capsys):
     assert main(["real-sizes", "--precision", "int8", *options]) == 2
     written = capsys.readouterr().err

@@ -50,6 +50,9 @@ EITHER_OR_SHARE = 0.3
 ABSENT_SHARE = 0.06
 """Of the yes/no questions that are not written, those that Yes answers when something is not so."""
 
+MOST_VALUES = 8
+"""Of a choice of which it is asked whether it has another value than one."""
+
 UNTOLD_SHARE = 0.3
 """Of the questions that are turned down, those about labels that other vocabularies have."""
 
@@ -199,7 +202,8 @@ def _ask_yes_no(about: _About, labels: Mapping, rng: random.Random) -> tuple[str
         return _compare(subject.item, subject.language, labels, known, rng)
     phrases, written = subject.language.phrases, subject.language.written
     value = tuple(phrases)[rng.random() < 0.2 and len(phrases) > 1] if subject.flag else rng.choice(tuple(phrases))
-    absent = rng.random() < ABSENT_SHARE
+    # a reading that lists all other values has to fit into the room for it
+    absent = rng.random() < ABSENT_SHARE and len(subject.values) <= MOST_VALUES
     if written and rng.random() < WRITTEN_SHARE:
         value, filled = rng.choice(tuple(written)), {}
         named = subject.named(value)

@@ -101,7 +101,7 @@ class _LabelFile:
         self.values = label.value_names
 
     def borrowed(self, table: Table) -> Table:
-        """The file; what it lacks is taken from that of the label that it is `like`. Its `values` are: own value -> that
+        """The file; what it lacks is taken from that of the label that it is `like`; `values`: its own value -> that
         label's."""
         if "like" not in table.data:
             return table
