@@ -38,6 +38,8 @@ from faceinsight.runtime.image import crop_matrix, warp
 
 from . import simulated_gpu
 
+pytestmark = pytest.mark.slow
+
 QUESTIONS = ("Is she smiling?", "What colour is the hair?", "describe this face")
 BOX = (183.0, 69.0, 266.0, 179.0)
 """Roughly the astronaut's face."""

@@ -58,7 +58,7 @@ def verbs() -> list[tuple[str, str]]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory, astronaut):
-    """Where the documents' names exist: photo.jpg, photos/, DIR, and the files that they hold themselves."""
+    """Where the documents' names exist: photo.jpg, photos/, models, data, and the files that they hold themselves."""
     from faceinsight.models.checkpoint import model_directory
 
     folder = tmp_path_factory.mktemp("readme")
@@ -66,7 +66,9 @@ def folder(tmp_path_factory, astronaut):
     (folder / "photos").mkdir()
     for seed in range(12):
         Image.fromarray(generate(seed).image).save(folder / "photos" / f"{seed}.png")
-    (folder / "DIR").symlink_to(model_directory(None))
+    for name, place in {"DIR": None, "runs/helmet/model": None, "helmets/images": folder / "photos"}.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).symlink_to(place or model_directory(None))
     for _, name, text in blocks():
         if name:
             (folder / name).write_text(text, encoding="utf-8")
