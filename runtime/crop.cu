@@ -1,27 +1,31 @@
-// Crops of a frame in device memory, of every face at once: colours to RGB, then the same square that image.py's `warp`
-// samples. A crop much coarser than the frame averages what each of its pixels covers.
+// Crops all faces of a frame in device memory at once. It converts the colours to RGB and samples the same square as
+// `warp` in image.py. Where a crop is much coarser than the frame, each crop pixel is an average of the frame pixels that
+// it covers.
 
 struct Crops {                  // gpu_perception.py's FRAME
     unsigned long long pixels;  // address of the first row
     unsigned long long chroma;  // NV12's second plane: rows of U, V pairs at half the resolution
     int height, width;          // of the frame, in pixels
     int pitch;                  // bytes from one row to the next, in both planes
-    int channels;               // bytes a pixel: 3, 4, or 1 for NV12
-    int red;                    // place of red in a pixel: 0 in RGB, 2 in BGR
-    int unused;
-    float maps[1][6];           // a face each, from crop (u and v in its sides) to frame (pixels):
-                                // x = m0 u + m1 v + m2, y = m3 u + m4 v + m5
+    int channels;               // bytes of a pixel: 3, 4, or 1 for NV12
+    int red;                    // index of red in a pixel: 0 in RGB, 2 in BGR
+    int unused;                 // fills the struct up to 8 bytes
+    float maps[1][6];           // one for each face (the memory goes on), from crop to frame coordinates:
+                                // x = m0 u + m1 v + m2, y = m3 u + m4 v + m5, with u, v in sides of the crop and
+                                // x, y in frame pixels
 };
 
-#define MOST_SAMPLES 16.0f      // along each side of a crop pixel
+#define MOST_SAMPLES 16.0f  // the most samples along each side of a crop pixel
 
 struct Colour { float r, g, b; };
 
+// value limited to 0 .. limit - 1
 static __device__ int clamped(int value, int limit) { return value < 0 ? 0 : value >= limit ? limit - 1 : value; }
 
+// value limited to 0 .. 255
 static __device__ float level(float value) { return value < 0 ? 0 : value > 255 ? 255 : value; }
 
-// BT.601, limited range, as OpenCV's COLOR_YUV2RGB_NV12
+// Converts YUV to RGB by BT.601 with limited range, as OpenCV's COLOR_YUV2RGB_NV12 does.
 static __device__ Colour from_nv12(float y, float u, float v) {
     y = 1.164f * (y < 16 ? 0 : y - 16);
     u -= 128;
@@ -29,6 +33,7 @@ static __device__ Colour from_nv12(float y, float u, float v) {
     return {level(y + 1.596f * v), level(y - 0.813f * v - 0.391f * u), level(y + 2.018f * u)};
 }
 
+// The colour of a frame pixel. Outside of the frame its border pixels are repeated.
 static __device__ Colour pixel(const Crops* frame, int x, int y) {
     x = clamped(x, frame->width);
     y = clamped(y, frame->height);
@@ -47,6 +52,7 @@ static __device__ void add(Colour* sum, Colour colour, float share) {
     sum->b += colour.b * share;
 }
 
+// Adds the colour at (x, y), interpolated between the four nearest pixels, to a sum.
 static __device__ void add_bilinear(Colour* sum, const Crops* frame, float x, float y, float share) {
     float left = floorf(x), top = floorf(y), fx = x - left, fy = y - top;
     int x0 = (int)left, y0 = (int)top;
@@ -56,7 +62,8 @@ static __device__ void add_bilinear(Colour* sum, const Crops* frame, float x, fl
     add(sum, pixel(frame, x0 + 1, y0 + 1), share * fx * fy);
 }
 
-// out: [faces, height, width, 3] uint8 RGB. One thread a pixel; the grid's z counts the faces.
+// Computes one pixel of one crop. The grid's x and y cover a crop, its z counts the faces.
+// out: [faces, height, width, 3] uint8 RGB.
 extern "C" __global__ void crop(const Crops* frame, unsigned char* out, int width, int height) {
     int u = blockIdx.x * blockDim.x + threadIdx.x, v = blockIdx.y * blockDim.y + threadIdx.y, face = blockIdx.z;
     if (u >= width || v >= height) return;

@@ -30,15 +30,15 @@ class CacheEngine(ABC):
     """A stage with a state that stays on its device between runs, such as a KV cache."""
 
     @abstractmethod
-    def allocate(self, shapes: Mapping[str, tuple[int, ...]]) -> Mapping[str, object]:
-        """Allocates a zeroed buffer for each of the given inputs.
+    def allocate(self, shapes: Mapping[str, tuple[int, ...]]) -> object:
+        """Allocates a zeroed buffer for each of the given inputs, of the input's dtype.
 
-        shapes: input name -> shape. Returns input name -> buffer, of the input's dtype, for `run_in_place`.
+        shapes: input name -> shape. Returns the buffers in a form that only `run_in_place` of this engine reads.
         """
 
     @abstractmethod
     def run_in_place(
-        self, feeds: Mapping[str, np.ndarray], buffers: Mapping[str, object], outputs: tuple[str, ...]
+        self, feeds: Mapping[str, np.ndarray], buffers: object, outputs: tuple[str, ...]
     ) -> dict[str, np.ndarray]:
         """Runs the stage and updates the buffers in place: output `present_x` is written to the buffer of `past_x`.
 

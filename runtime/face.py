@@ -34,8 +34,7 @@ class Face:
     """The manifest's hash of the model that perceived the face."""
 
     def to_dict(self) -> dict:
-        """Returns the JSON form: boxes in tenths of a pixel, probabilities with four digits, timings in ms, no arrays.
-        """
+        """Returns the JSON form: boxes to a tenth of a pixel, probabilities to four digits, times in ms, no arrays."""
         return {
             "box": [round(v, 1) for v in self.box],
             "crop_box": [round(v, 1) for v in self.crop_box],

@@ -1,4 +1,4 @@
-"""The language model on a GPU: its KV caches, prefill and the decode step."""
+"""Runs the language model on a GPU: its KV caches, the prefill and the decode step."""
 
 from __future__ import annotations
 
@@ -15,118 +15,151 @@ from .tensorrt import DECODE, PREFILL, Context, Executor
 
 
 @dataclass
-class _Slot:
-    """Memory of one face's sequence. sides: the KV cache, and a second one where the engine cannot write in place;
-    they swap. contexts, graphs: of the decode step, one for each side. tokens: the visual tokens, whose is
-    `tokens_of`."""
+class _Sequence:
+    """The device memory of one sequence, and the decode steps that are bound to it."""
 
-    sides: list[dict[str, DeviceArray]]
-    tokens: DeviceArray
-    side: int = 0
+    caches: list[dict[str, DeviceArray]]
+    """The KV cache as input name -> array. There are two if the engine cannot write in place: each step reads one and
+    writes the other."""
+    visual_tokens: DeviceArray
+    visual_source: object = None
+    """The array that `visual_tokens` is a copy of."""
+    current: int = 0
+    """Index of the cache that the next step reads."""
     contexts: dict[int, Context] = field(default_factory=dict)
-    graphs: dict[int, Graph] = field(default_factory=dict)
-    tokens_of: object = None
+    """Value of `current` -> context of the decode step."""
+    graphs: dict[int, Graph | None] = field(default_factory=dict)
+    """Value of `current` -> graph of the decode step; None if its capture failed."""
 
 
-class _Lease(dict):
-    """The buffers of a slot by name, as the generator holds them."""
+class _Lease:
+    """What a KV cache holds of a sequence. With the lease gone, the sequence goes back to the pool."""
 
-    def __init__(self, slot: _Slot):
-        super().__init__(slot.sides[0])
-        self.slot = slot
+    def __init__(self, sequence: _Sequence):
+        self.sequence = sequence
 
 
 class GpuLanguage(CacheEngine):
-    """The language model on its own stream: prefill of any length, and a decode step that is one CUDA graph, from the
-    token's id in to the next one's out."""
+    """The language model on a stream of its own.
 
-    def __init__(self, executor: Executor, device: Device, visual: tuple[int, int], vocabulary: int, in_place: bool):
-        """visual: tokens and width of a face. vocabulary: V. in_place: the engine's cache outputs are its inputs."""
+    The prefill takes any number of tokens. The decode step takes one and is a CUDA graph, from the copy of the token's
+    id to the GPU to the copy of the next token's id back to the host.
+
+    use_graphs: with False the decode step is enqueued call by call, so that a profiler shows its parts.
+    """
+
+    def __init__(self, executor: Executor, device: Device, visual: tuple[int, int], vocab_size: int, in_place: bool):
+        """executor: the loaded plan. visual: number and width of a face's visual tokens. vocab_size: how many tokens
+        the model knows. in_place: whether the plan writes the KV cache in place, see `manifest.Stage`.
+        """
         self._executor, self._device, self._in_place = executor, device, in_place
         self._visual, self._pool = (1, *visual), None
         self._lock = threading.Lock()
-        self._capture = True
+        self.use_graphs = True
         with device.current():
             self._stream = device.stream()
+            # pairs (host, device)
             self._position = self._pair((1,), np.int64)
             self._next = self._pair((1,), np.int64)
-            self._logits = self._pair((1, vocabulary), executor.dtypes["logits"])
+            self._logits = self._pair((1, vocab_size), executor.dtypes["logits"])
             self._prefill = executor.context(self._stream, PREFILL)
 
-    def _pair(self, shape, dtype) -> tuple[np.ndarray, DeviceArray]:
+    def _pair(self, shape: tuple[int, ...], dtype) -> tuple[np.ndarray, DeviceArray]:
         return self._device.pinned(shape, dtype), self._device.empty(shape, dtype)
 
     def allocate(self, shapes):
-        # not while another thread captures a step: what is enqueued meanwhile would be part of it
+        # with the lock: what is enqueued while another thread captures a step would become a part of the graph
         with self._lock, self._device.current():
             if self._pool is None:
-                self._ids = self._pair((1, next(iter(shapes.values()))[2]), np.int64)
-                sides = 1 if self._in_place else 2
-                arguments = self._executor.dtypes, self._device, self._stream, shapes, self._visual, sides
-                self._pool = Pool(lambda: _slot(*arguments))
+                context = next(iter(shapes.values()))[2]
+                self._ids = self._pair((1, context), np.int64)
+                # without self: the pool would keep this object, and this object keeps the pool
+                dtypes, device, stream = self._executor.dtypes, self._device, self._stream
+                visual, count = self._visual, 1 if self._in_place else 2
+                self._pool = Pool(lambda: _new_sequence(dtypes, device, stream, shapes, visual, count))
             return self._pool.lease(_Lease)
 
     def run_in_place(self, feeds, buffers, outputs):
-        slot, ids = buffers.slot, feeds["input_ids"]
+        sequence, ids = buffers.sequence, feeds["input_ids"]
         count = ids.shape[1]
         with self._lock, self._device.current():
             self._ids[0][:, :count] = ids
             self._position[0][:] = feeds["position"]
-            if slot.tokens_of is not feeds["visual_tokens"]:
-                self._stream.copy(slot.tokens, feeds["visual_tokens"])
-                slot.tokens_of = feeds["visual_tokens"]
+            if sequence.visual_source is not feeds["visual_tokens"]:
+                self._stream.copy(sequence.visual_tokens, feeds["visual_tokens"])
+                sequence.visual_source = feeds["visual_tokens"]
             if count == 1:
-                self._decode(slot)
+                self._decode(sequence)
             else:
-                self._step(self._prefill.prepare(self._bindings(slot, count)), count)
+                self._enqueue(self._prefill.prepare(self._bindings(sequence, count)), count)
             if not self._in_place:
-                slot.side ^= 1
+                sequence.current = 1 - sequence.current
             if "logits" in outputs:
                 self._stream.copy(*self._logits)
             self._stream.synchronize()
             found = {"next_token": self._next[0], "logits": self._logits[0]}
             return {name: found[name].copy() for name in outputs}
 
-    def _decode(self, slot: _Slot) -> None:
-        side = slot.side
-        if side not in slot.contexts:
-            # call by call, for a library must have worked on a shape before it is captured
-            context = self._executor.context(self._stream, DECODE).prepare(self._bindings(slot, 1))
-            self._step(context, 1)
-            slot.contexts[side] = context
+    def _decode(self, sequence: _Sequence) -> None:
+        """Enqueues a decode step: the first time call by call, because a library must have run with a shape before its
+        work can be captured, and then as a graph."""
+        current = sequence.current
+        if current not in sequence.contexts:
+            context = self._executor.context(self._stream, DECODE).prepare(self._bindings(sequence, 1))
+            self._enqueue(context, 1)
+            sequence.contexts[current] = context
             return
-        context = slot.contexts[side]
-        if side not in slot.graphs and self._capture and context.capturable(self._stream):
-            try:
-                with self._stream.capture() as graph:
-                    self._step(context, 1)
-                slot.graphs[side] = graph
-            except FaceInsightError:
-                self._capture = False  # this library's kernels cannot be captured; enqueueing them costs little more
-        if side in slot.graphs:
-            slot.graphs[side].launch(self._stream)
+        context = sequence.contexts[current]
+        if self.use_graphs and current not in sequence.graphs and context.capturable(self._stream):
+            sequence.graphs[current] = self._captured(context)
+        graph = sequence.graphs.get(current) if self.use_graphs else None
+        if graph:
+            graph.launch(self._stream)
         else:
-            self._step(context, 1)
+            self._enqueue(context, 1)
 
-    def _bindings(self, slot: _Slot, count: int) -> dict[str, DeviceArray]:
-        past, present = slot.sides[slot.side], slot.sides[slot.side if self._in_place else 1 - slot.side]
-        ids = DeviceArray(self._device, self._ids[1].pointer, (1, count), np.int64)
-        arrays = {"input_ids": ids, "position": self._position[1], "visual_tokens": slot.tokens, **past}
+    def _captured(self, context: Context) -> Graph | None:
+        """Captures a decode step. Returns None if that fails; to enqueue the step's calls takes little longer."""
+        try:
+            with self._stream.capture() as graph:
+                self._enqueue(context, 1)
+            return graph
+        except FaceInsightError:
+            return None
+
+    def _bindings(self, sequence: _Sequence, count: int) -> dict[str, DeviceArray]:
+        """Returns the arrays of a step that takes so many tokens, by the engine's names."""
+        past = sequence.caches[sequence.current]
+        present = past if self._in_place else sequence.caches[1 - sequence.current]
+        arrays = {"input_ids": self._ids_of(count), "position": self._position[1]}
+        arrays |= {"visual_tokens": sequence.visual_tokens, **past}
         arrays |= {name.replace("past_", "present_", 1): array for name, array in present.items()}
         return arrays | {"next_token": self._next[1], "logits": self._logits[1]}
 
-    def _step(self, context: Context, count: int) -> None:
-        ids = DeviceArray(self._device, self._ids[1].pointer, (1, count), np.int64)
-        self._stream.copy(ids, self._ids[0][:, :count])
+    def _ids_of(self, count: int) -> DeviceArray:
+        return DeviceArray(self._device, self._ids[1].pointer, (1, count), np.int64)
+
+    def _enqueue(self, context: Context, count: int) -> None:
+        self._stream.copy(self._ids_of(count), self._ids[0][:, :count])
         self._stream.copy(self._position[1], self._position[0])
         context.execute(self._stream)
         self._stream.copy(*self._next)
 
 
-def _slot(dtypes, device: Device, stream: Stream, shapes: Mapping[str, tuple[int, ...]], visual, sides: int) -> _Slot:
-    """shapes: of the cache's arrays. visual: shape of the visual tokens. sides: caches, one or two."""
-    caches = [{name: device.empty(shape, dtypes[name]) for name, shape in shapes.items()} for _ in range(sides)]
+def _new_sequence(
+    dtypes: Mapping[str, np.dtype],
+    device: Device,
+    stream: Stream,
+    shapes: Mapping[str, tuple[int, ...]],
+    visual: tuple[int, ...],
+    count: int,
+) -> _Sequence:
+    """Allocates a sequence.
+
+    shapes: input name -> shape, of the KV cache. visual: shape of the visual tokens. count: number of caches, 1 or 2.
+    """
+    caches = [{name: device.empty(shape, dtypes[name]) for name, shape in shapes.items()} for _ in range(count)]
     for arrays in caches:
         for array in arrays.values():
-            stream.zero(array)  # what the mask hides must still be finite
-    return _Slot(caches, device.empty(visual, dtypes["visual_tokens"]))
+            stream.zero(array)  # attention multiplies masked values with 0, so they must be finite
+    return _Sequence(caches, device.empty(visual, dtypes["visual_tokens"]))

@@ -1,8 +1,10 @@
-"""Perception on a GPU: crops by a kernel, parser and vision encoder on two streams that events join, and both steps
-(refine, encode) replayed as CUDA graphs. Only boxes, parse maps and probabilities come back to the host.
+"""Perception on a GPU. A kernel makes the crops, and parser and vision encoder run on two streams at the same time.
 
-    main   frame, crops --+-- vision ---------+-- fusion -- parse maps, probabilities
-    side                  +-- parser ---------+
+    main stream   frame, crops --+-- vision --+-- fusion -- parse maps, probabilities
+    side stream                  +-- parser --+
+
+Both steps, refining and encoding, are CUDA graphs. Only the refiner's output, parse maps and probabilities are copied
+back to the host.
 """
 
 from __future__ import annotations
@@ -29,14 +31,18 @@ FRAME = np.dtype(
     {"names": ["pixels", "chroma", "height", "width", "pitch", "channels", "red"],
      "formats": ["u8", "u8", "i4", "i4", "i4", "i4", "i4"], "itemsize": 40}
 )  # fmt: skip
-"""The head of crop.cu's struct Crops; the maps follow."""
+"""The beginning of crop.cu's struct Crops. The maps follow it, 24 bytes for each face."""
 _BLOCK = 16
-_PICTURE = 480
-"""Shorter side, in pixels, of what a face detector on the host sees of a device frame."""
+"""Threads of the kernel along each side of a block."""
+_HOST_SIDE = 480
+"""The shorter side, in pixels, of the image of a device frame that a face detector on the host gets."""
 
 
 class GpuPerception(Perception):
-    """The engines before the language model on one GPU. One frame at a time; other threads wait."""
+    """Perception with TensorRT on one GPU. It works on one frame at a time; other threads wait.
+
+    use_graphs: with False the steps are enqueued call by call, so that a profiler shows their parts.
+    """
 
     def __init__(
         self,
@@ -45,17 +51,20 @@ class GpuPerception(Perception):
         device: Device,
         max_faces: int,
     ):
-        """executors: refiner, parser, vision, fusion. stages: the same, as the manifest has them.
-        max_faces: of one batch; more are done in several."""
-        self._executors, self._device, self._most = executors, device, max_faces
+        """Allocates all memory and loads the kernel.
+
+        executors: the loaded plans of refiner, parser, vision and fusion. stages: the manifest's entries of the same
+        stages. max_faces: the most faces of one batch; more faces are done in several batches.
+        """
+        self._executors, self._device, self._max_faces = executors, device, max_faces
         self._lock = threading.Lock()
         self._contexts: dict[tuple[str, int], Context] = {}
-        self._graphs: dict[tuple[str, int], Graph] = {}
-        self._capture = True
+        self._graphs: dict[tuple[str, int], Graph | None] = {}
+        self.use_graphs = True
         with device.current():
             self._main, self._side = device.stream(), device.stream()
             self._cropped, self._parsed, self._filled = device.event(), device.event(), device.event()
-            self._marks = {name: (device.event(), device.event()) for name in ("crop", "parser", "vision", "fusion")}
+            self._times = {name: (device.event(), device.event()) for name in ("crop", "parser", "vision", "fusion")}
             self._kernel = device.kernel(KERNEL, "crop")
             self._arrays = self._allocate(stages)
             self._host = {
@@ -63,24 +72,28 @@ class GpuPerception(Perception):
                 for name in ("placement", "parse_map", "probabilities")
             }
             size = FRAME.itemsize + max_faces * 24
+            # struct Crops on the host and on the device
             self._crops = device.pinned((size,), np.uint8), device.empty((size,), np.uint8)
-        self._head = self._crops[0][: FRAME.itemsize].view(FRAME)
+        self._frame = self._crops[0][: FRAME.itemsize].view(FRAME)
         self._maps = self._crops[0][FRAME.itemsize :].view(np.float32).reshape(max_faces, 2, 3)
-        self._staging, self._picture = _Buffers(device), _Buffers(device)
+        self._uploads, self._host_images = _GrowingBuffer(device), _GrowingBuffer(device)
         tokens = self._arrays["visual_tokens"]
         self._tokens = Pool(lambda: device.empty((1, *tokens.shape[1:]), tokens.dtype))
 
     def _allocate(self, stages: Mapping[str, Stage]) -> dict[str, DeviceArray]:
-        """Every tensor between the engines, for the most faces, by name; the pixels by stage."""
+        """Allocates every input and output of the stages, for max_faces faces.
+
+        Returns name -> array. The crops, which are called "pixels" in several stages, are "<stage>_pixels".
+        """
         arrays = {}
         for stage, entry in stages.items():
             for name, value in entry.tensors.items():
                 key = f"{stage}_pixels" if name == "pixels" else name
                 if key not in arrays:
-                    shape = (self._most, *value.shape[1:])
+                    shape = (self._max_faces, *value.shape[1:])
                     arrays[key] = self._device.empty(shape, self._executors[stage].dtypes[name])
         if arrays["parser_pixels"].shape == arrays["vision_pixels"].shape:
-            arrays["parser_pixels"] = arrays["vision_pixels"]  # the same crop
+            arrays["parser_pixels"] = arrays["vision_pixels"]  # one crop for both
         return arrays
 
     def load(self, image):
@@ -88,17 +101,17 @@ class GpuPerception(Perception):
             return image
         return device_frame(image) if on_device(image) else super().load(image)
 
-    def picture(self, frame):
+    def host_image(self, frame):
         if not isinstance(frame, DeviceFrame):
-            return super().picture(frame)
+            return super().host_image(frame)
         height, width = frame.shape[:2]
-        scale = min(1.0, _PICTURE / min(height, width))
+        scale = min(1.0, _HOST_SIDE / min(height, width))
         shape = (1, max(1, round(height * scale)), max(1, round(width * scale)), 3)
         with self._lock, self._device.current():
-            self._fill(frame)
-            # pixel centres: frame = (picture + 0.5) / scale - 0.5
+            self._set_frame(frame)
+            # pixel centres: frame = (image + 0.5) / scale - 0.5
             self._maps[0] = np.array([[shape[2], 0, 0.5], [0, shape[1], 0.5]]) / scale - [0, 0, 0.5]
-            found, small = self._picture.of(shape)
+            found, small = self._host_images.of(shape)
             self._main.copy(self._crops[1], self._crops[0])
             self._crop(self._main, small)
             self._main.copy(found, small)
@@ -107,18 +120,18 @@ class GpuPerception(Perception):
 
     def perceive(self, frame, boxes):
         with self._lock, self._device.current():
-            self._fill(frame)
+            self._set_frame(frame)
             try:
                 return super().perceive(frame, boxes)
             except Exception:
                 with contextlib.suppress(Exception):
-                    self._side.synchronize()  # what was begun there must not meet the next frame
+                    self._side.synchronize()  # the next frame must not find work of this one on the side stream
                 raise
 
     def _placements(self, frame, boxes):
         found = []
         for some in self._batches(boxes):
-            self._aim(some)
+            self._set_maps(some)
             self._run("refine", len(some), self._refine)
             self._main.synchronize()
             found.append(self._host["placement"][: len(some)].astype(np.float32))
@@ -127,7 +140,7 @@ class GpuPerception(Perception):
     def _encoded(self, frame, boxes):
         maps, tokens, probabilities, timings = [], [], [], {}
         for some in self._batches(boxes):
-            self._aim(some)
+            self._set_maps(some)
             self._run("encode", len(some), self._encode)
             for i in range(len(some)):
                 tokens.append(self._tokens.lease(self._lent))
@@ -135,18 +148,19 @@ class GpuPerception(Perception):
             self._main.synchronize()
             maps.append(self._host["parse_map"][: len(some)].astype(np.uint8))
             probabilities.append(self._host["probabilities"][: len(some)].astype(np.float32))
-            for name, (begun, ended) in self._marks.items():
+            for name, (begun, ended) in self._times.items():
                 timings[f"{name}_ms"] = timings.get(f"{name}_ms", 0.0) + ended.ms_since(begun)
         return Perceived(boxes, np.concatenate(maps), tokens, np.concatenate(probabilities), timings)
 
     def _batches(self, boxes: Sequence[Box]) -> list[Sequence[Box]]:
-        return [boxes[start : start + self._most] for start in range(0, len(boxes), self._most)]
+        return [boxes[start : start + self._max_faces] for start in range(0, len(boxes), self._max_faces)]
 
     def _lent(self, memory: DeviceArray) -> DeviceArray:
+        """Returns a new array in the memory of one of the pool, see `Pool.lease`."""
         return DeviceArray(self._device, memory.pointer, memory.shape, memory.dtype, memory)
 
-    def _fill(self, frame: np.ndarray | DeviceFrame) -> None:
-        """Tells the kernel where the frame is; one in host memory is copied to the device first."""
+    def _set_frame(self, frame: np.ndarray | DeviceFrame) -> None:
+        """Tells the kernel where the frame is. A frame in host memory is copied to the device first."""
         if isinstance(frame, DeviceFrame):
             if not self._device.holds(frame.pointer):
                 raise InputError(f"this frame is not in the memory of {self._device}; copy it there, or to the host")
@@ -155,36 +169,44 @@ class GpuPerception(Perception):
             size, red = LAYOUTS[frame.layout]
             values = frame.pointer, frame.chroma, *frame.shape[:2], frame.pitch, size, red
         else:
-            host, memory = self._staging.of(frame.shape)
+            host, memory = self._uploads.of(frame.shape)
             host[:] = frame
             self._main.copy(memory, host)
             height, width = frame.shape[:2]
             values = memory.pointer, 0, height, width, width * 3, 3, 0
-        self._head[0] = values
+        self._frame[0] = values
 
-    def _aim(self, boxes: Sequence[Box]) -> None:
-        """The maps of the boxes' crops, of any size."""
+    def _set_maps(self, boxes: Sequence[Box]) -> None:
+        """Tells the kernel where the crops of the boxes are. The maps do not depend on the size of the crops."""
         for i, box in enumerate(boxes):
             self._maps[i] = np.linalg.inv(np.vstack([crop_matrix(box, 1), [0, 0, 1]]))[:2]
 
     def _run(self, name: str, count: int, enqueue: Callable[[int], None]) -> None:
-        """Enqueues a step for so many faces: the first time call by call, for a library must have worked on a shape
-        before it is captured; then as a graph."""
+        """Enqueues a step: the first time call by call, because a library must have run with a shape before its work
+        can be captured, and then as a graph.
+
+        name: "refine" or "encode". count: number of faces. enqueue: makes the calls of the step for so many faces.
+        """
         key = name, count
-        if key not in self._graphs and self._capture and self._capturable(name, count):
-            try:
-                with self._main.capture(self._side) as graph:
-                    enqueue(count)
-                self._graphs[key] = graph
-            except FaceInsightError:
-                self._capture = False  # this library's kernels cannot be captured; enqueueing them costs little more
-        if key in self._graphs:
-            self._graphs[key].launch(self._main)
+        if self.use_graphs and key not in self._graphs and self._capturable(name, count):
+            self._graphs[key] = self._captured(count, enqueue)
+        graph = self._graphs.get(key) if self.use_graphs else None
+        if graph:
+            graph.launch(self._main)
         else:
             enqueue(count)
 
+    def _captured(self, count: int, enqueue: Callable[[int], None]) -> Graph | None:
+        """Captures a step. Returns None if that fails; to enqueue the step's calls takes little longer."""
+        try:
+            with self._main.capture(self._side) as graph:
+                enqueue(count)
+            return graph
+        except FaceInsightError:
+            return None
+
     def _capturable(self, name: str, count: int) -> bool:
-        """Whether all contexts of the step have worked on so many faces, and can be part of a graph."""
+        """Tells whether all stages of a step have run with so many faces and can be part of a graph."""
         streams = {"refiner": self._main} if name == "refine" else {
             "parser": self._side, "vision": self._main, "fusion": self._main
         }  # fmt: skip
@@ -223,7 +245,7 @@ class GpuPerception(Perception):
             main.copy(self._host[name][:count], arrays[name])
 
     def _execute(self, stream: Stream, stage: str, arrays: Mapping[str, DeviceArray]) -> None:
-        """On a context for each number of faces, bound once."""
+        """Enqueues one run of a stage. Each number of faces has its own context, which is bound once."""
         key = stage, next(iter(arrays.values())).shape[0]
         context = self._contexts.get(key) or self._executors[stage].context(stream).prepare(arrays)
         context.execute(stream)
@@ -236,19 +258,20 @@ class GpuPerception(Perception):
 
     @contextlib.contextmanager
     def _timed(self, name: str, stream: Stream) -> Iterator[None]:
-        begun, ended = self._marks[name]
-        stream.mark(begun)
+        begun, ended = self._times[name]
+        stream.record_time(begun)
         yield
-        stream.mark(ended)
+        stream.record_time(ended)
 
 
-class _Buffers:
-    """The same memory for arrays of changing shape, uint8, on the host and on the device; it grows with the largest."""
+class _GrowingBuffer:
+    """Memory for a uint8 array whose shape changes, on the host and on the device. It grows with the largest shape."""
 
     def __init__(self, device: Device):
         self._device, self._host, self._memory = device, np.empty(0, np.uint8), None
 
     def of(self, shape: tuple[int, ...]) -> tuple[np.ndarray, DeviceArray]:
+        """Returns the memory as arrays of the given shape: (pinned host array, device array)."""
         size = math.prod(shape)
         if self._host.size < size:
             self._memory = self._device.empty((size,), np.uint8)

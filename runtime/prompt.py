@@ -23,7 +23,8 @@ class PromptTemplate:
     lowercase: bool = True
     """Whether questions are converted to lower case, for a small tokenizer that has no capitals."""
     latin: bool = True
-    """Whether questions that are mostly not in Latin script are refused, for a tokenizer that knows only bytes of them."""
+    """Whether questions mostly in another script are refused. It is for a tokenizer that has no tokens of other
+    scripts."""
     answer: str = "<a>"
     """The token between the reading of the question, which is not shown, and the answer. With "" the model writes no
     reading."""

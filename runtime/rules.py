@@ -25,8 +25,8 @@ class Rule:
     """A rule over attributes."""
 
     kind: str
-    """One of KINDS. "exactly_one": one of `names` holds. "implies": if the first name holds, all others hold. "excludes":
-    if the first name holds, none of the others holds."""
+    """One of KINDS. "exactly_one": one of the names holds. "implies": if the first name holds, all others hold.
+    "excludes": if the first name holds, none of the others holds."""
     names: tuple[str, ...]
     """Names of two or more attributes."""
 

@@ -1,7 +1,9 @@
-"""Plans of TensorRT and TensorRT-RTX on a GPU. An engine knows nothing of faces: a context of it is bound to device
-arrays, and then only enqueues.
+"""Runs plans of TensorRT and TensorRT-RTX on a GPU.
 
-A plan is native code: only bundles whose SHA-256 was checked get here.
+An `Executor` is a loaded plan. A `Context` of it is first bound to device arrays, and then each run only enqueues work.
+This module knows nothing of faces.
+
+A plan is native code. Load only plans of a bundle whose SHA-256 was checked.
 """
 
 from __future__ import annotations
@@ -18,30 +20,33 @@ from .errors import BundleError, FaceInsightError, InputError
 from .targets import Target
 
 PREFILL, DECODE = 0, 1
-"""The language model's optimisation profiles."""
+"""Numbers of the language model's optimisation profiles: many tokens at once, or one."""
 _PORTABLE = 80
-"""The first compute capability that a TensorRT-RTX engine for any GPU runs on."""
+"""The lowest compute capability on which a TensorRT-RTX plan for any GPU runs."""
 
 
 class Library:
     """TensorRT or TensorRT-RTX on one GPU."""
 
     def __init__(self, target: Target, device: Device):
-        """target: TENSORRT or TENSORRT_RTX. Raises InputError where its library is not installed or does not start."""
+        """Starts the library.
+
+        target: TENSORRT or TENSORRT_RTX. Raises InputError where the library is not installed or does not start.
+        """
         self.module = target.library()
         self.device, self.log = device, error_log(self.module)
         self._target, self._kernels = target, None
         try:
             with device.current():
                 self._runtime = self.module.Runtime(self.log)
-        except TypeError as error:  # what the binding makes of a null pointer
+        except TypeError as error:  # the Python binding raises it for a null pointer
             raise InputError(f"{self} cannot start on {device}: {self.log.last}; {target.install}") from error
 
     def __str__(self) -> str:
         return f"{self._target.name} {self.module.__version__}"
 
     def check(self, bundle: Bundle) -> None:
-        """Raises BundleError if it was built with another version or for another GPU."""
+        """Raises BundleError if a bundle was built with another version of the library or for another GPU."""
         manifest, name, here = bundle.manifest, self._target.name, self.module.__version__
         version = manifest.engine.version
         if version != here:
@@ -61,21 +66,28 @@ class Library:
         raise BundleError(f"{bundle.directory} was built for {wanted}, this is {self.device}; {self.rebuild(bundle)}")
 
     def rebuild(self, bundle: Bundle) -> str:
-        """The command that makes the bundle fit here."""
+        """Returns the advice, with the command, to rebuild a bundle for this library and GPU."""
         sm = "" if self._target.tied else f" --sm {self.device.sm}"
         return f"rebuild it here: faceinsight build --target {self._target.name}{sm} --out {bundle.directory}"
 
-    def load(self, stage: str, plan: bytes, mend: str = "rebuild it here") -> Executor:
-        """Raises BundleError where the library refuses the plan, OutOfMemoryError where it does not fit."""
+    def load(self, stage: str, plan: bytes, advice: str = "rebuild it here") -> Executor:
+        """Loads the plan of a stage.
+
+        advice: what to do about a refused plan, for the message. Raises BundleError if the library refuses the plan,
+        OutOfMemoryError if it does not fit on the GPU.
+        """
         with self.device.current():
             engine = self._runtime.deserialize_cuda_engine(plan)
             if engine is None:
-                raise BundleError(f"{self} on {self.device} refuses the plan of {stage}: {self.log.last}; {mend}")
+                raise BundleError(f"{self} on {self.device} refuses the plan of {stage}: {self.log.last}; {advice}")
             return Executor(self, engine, stage)
 
     def new_context(self, engine, specialise: bool):
-        """A context without scratch memory, or None. specialise: TensorRT-RTX compiles kernels for every shape when it
-        first meets it."""
+        """Makes a context without working memory. Returns None if the library fails.
+
+        engine: the library's own object. specialise: whether TensorRT-RTX compiles kernels for each shape when the
+        shape is first used.
+        """
         user_managed = self.module.ExecutionContextAllocationStrategy.USER_MANAGED
         kinds = getattr(self.module, "DynamicShapesKernelSpecializationStrategy", None)
         if kinds is None:
@@ -86,12 +98,12 @@ class Library:
         if self._kernels is None:
             self._kernels = config.create_runtime_cache()
             if known := disk_cache.read(self._kernels_path):
-                self._kernels.deserialize(known)  # False, and nothing changed, if it is of another environment
+                self._kernels.deserialize(known)  # returns False and changes nothing if the environment is another
         config.set_runtime_cache(self._kernels)
         return engine.create_execution_context(config)
 
     def save_kernels(self) -> None:
-        """Keeps what TensorRT-RTX compiled here for the next process."""
+        """Saves the kernels that TensorRT-RTX compiled on this machine, for the next process."""
         if self._kernels is not None:
             with self.device.current():
                 disk_cache.write(self._kernels_path, bytes(self._kernels.serialize()))
@@ -103,10 +115,10 @@ class Library:
 
 
 class Executor:
-    """One plan. Its contexts share the memory that they work in, so its work belongs on one stream at a time."""
+    """A loaded plan. Its contexts share one working memory, so only one of them may run at a time."""
 
     def __init__(self, library: Library, engine, name: str):
-        """engine: the library's own."""
+        """Use `Library.load`. engine: the library's own object. name: of the stage."""
         self._library, self._engine, self.name = library, engine, name
         names, module = [engine.get_tensor_name(i) for i in range(engine.num_io_tensors)], library.module
         self.dtypes = {tensor: np.dtype(module.nptype(engine.get_tensor_dtype(tensor))) for tensor in names}
@@ -114,16 +126,20 @@ class Executor:
         self._scratch = library.device.empty((engine.device_memory_size_v2,), np.uint8)
 
     def context(self, stream: Stream, profile: int = 0) -> Context:
-        """A new one. A CUDA graph needs one for itself: TensorRT does not say what a graph does whose context was bound
-        to something else since."""
-        # a prompt's length is new each time, a decode step's and a batch's come again
+        """Makes a context.
+
+        A CUDA graph needs a context of its own, because TensorRT does not define what a graph does after its context
+        was bound to other arrays. stream: the context will run on it. profile: number of the optimisation profile.
+        Raises BundleError if the plan has no such profile, FaceInsightError if the library fails.
+        """
+        # not for a prompt, whose length is nearly always new; numbers of faces and decode steps come again
         specialise = profile == DECODE or self._engine.num_optimization_profiles == 1
         context, log = self._library.new_context(self._engine, specialise), self._library.log
         if context is None:
             raise FaceInsightError(f"no context for the engine of {self.name}: {log.last}")
         try:
             chosen = not profile or context.set_optimization_profile_async(profile, stream.handle)
-        except RuntimeError:  # what some releases' binding makes of False
+        except RuntimeError:  # the Python binding of some releases raises it instead of returning False
             chosen = False
         if not chosen:
             raise BundleError(f"the engine of {self.name} has no profile {profile}: {log.last}; rebuild the bundle")
@@ -135,14 +151,18 @@ class Executor:
 
 
 class Context:
-    """Bind with `prepare`; `execute` then only enqueues."""
+    """A plan that is bound to arrays: `prepare` binds it, and then `execute` only enqueues its work."""
 
     def __init__(self, executor: Executor, context, log):
-        """context: the library's own."""
+        """Use `Executor.context`. context: the library's own object. log: keeps the library's last error."""
         self._executor, self._context, self._log = executor, context, log
 
     def prepare(self, arrays: Mapping[str, DeviceArray]) -> Context:
-        """Binds every input and output; their shapes are those that the engine will work on. Returns itself."""
+        """Binds arrays to all inputs and outputs, and returns this context.
+
+        arrays: name -> array of the shape to run with. Raises FaceInsightError for an array that the plan does not
+        take and for one that is missing.
+        """
         name = self._executor.name
         for tensor, array in arrays.items():
             if tensor in self._executor.inputs and not self._context.set_input_shape(tensor, array.shape):
@@ -157,17 +177,21 @@ class Context:
         return self
 
     def capturable(self, stream: Stream) -> bool:
-        """Whether what it enqueues can be part of a CUDA graph; TensorRT-RTX tells."""
+        """Tells whether the work of `execute` can be part of a CUDA graph. Only TensorRT-RTX says no."""
         ask = getattr(self._context, "is_stream_capturable", None)
         return ask is None or ask(stream.handle)
 
     def execute(self, stream: Stream) -> None:
+        """Enqueues one run on a stream. Raises FaceInsightError if the library refuses it."""
         if not self._context.execute_async_v3(stream.handle):
             raise FaceInsightError(f"the engine of {self._executor.name} failed: {self._log.last}")
 
 
-def error_log(module, passing: str | None = None):
-    """A logger of the library that keeps its `last` error for our message. passing: words of what is no error here."""
+def error_log(module, ignored: str | None = None):
+    """Makes a logger for the library that keeps the last error as its attribute `last`, for our message.
+
+    module: tensorrt or tensorrt_rtx. ignored: part of the message of an error that is not kept.
+    """
 
     class Log(module.ILogger):
         last = "no reason given"
@@ -176,7 +200,7 @@ def error_log(module, passing: str | None = None):
             module.ILogger.__init__(self)
 
         def log(self, severity, message):
-            if severity <= module.ILogger.ERROR and not (passing and passing in message):
+            if severity <= module.ILogger.ERROR and not (ignored and ignored in message):
                 self.last = " ".join(message.split())[:300]
 
     return Log()

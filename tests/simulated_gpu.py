@@ -62,9 +62,6 @@ class Device:
     def check(self) -> None:
         assert getattr(self.depth, "value", 0), "called outside of device.current()"
 
-    def room(self) -> str:
-        return "nothing is free"
-
     def holds(self, pointer: int) -> bool:
         return any(start <= pointer < start + block.nbytes for start, block in self.blocks.items())
 
@@ -81,7 +78,7 @@ class Device:
         self.check()
         block = np.empty(max(1, int(np.prod(shape)) * np.dtype(dtype).itemsize), np.uint8)
         if self.used + block.nbytes > self.capacity:
-            raise OutOfMemoryError(f"{self} is out of memory; {self.room()}")
+            raise OutOfMemoryError(f"{self} is out of memory")
         self.used += block.nbytes
         block[:] = 0xFF  # NaN, and -1
         self.blocks[block.ctypes.data] = block
@@ -209,7 +206,7 @@ class Stream:
     def record(self, event: Event) -> None:
         self.put(_Record(self, event))
 
-    mark = record
+    record_time = record
 
     def wait(self, event: Event) -> None:
         graph = next((s.capture_of for s in self.device.streams if s.capture_of), None)

@@ -27,6 +27,8 @@ from faceinsight.models.presets import EDGE, PAPER, PRESETS, preset
 from faceinsight.models.training.recipe import Recipe, train
 from faceinsight.runtime.errors import InputError
 
+pytestmark = pytest.mark.slow
+
 LAYERS = {"num_hidden_layers": 2, "num_attention_heads": 2}
 # wide enough for products that pay in INT8
 CORPUS = [f"{a}{b} {b}{a}" for a in ("smil", "beard", "hair", "glass", "wear") for b in ("ing", "ed", "less", "es")]

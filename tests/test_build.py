@@ -1,5 +1,6 @@
 """The bundle that ships is the one that the committed weights give; bundles appear whole or not at all."""
 
+import dataclasses
 import json
 import os
 
@@ -12,8 +13,9 @@ from faceinsight import FaceInsight
 from faceinsight.build_engines.build import build_bundle
 from faceinsight.commands.app import app
 from faceinsight.models.checkpoint import model_directory
-from faceinsight.runtime.bundle import MANIFEST, NANO, STAGES, read_bundle, write_bundle
+from faceinsight.runtime.bundle import MANIFEST, NANO, read_bundle, write_bundle
 from faceinsight.runtime.errors import BundleError, InputError
+from faceinsight.runtime.manifest import STAGES, Candidate
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +34,7 @@ def full(tmp_path_factory):
 
 def test_building_again_gives_the_shipped_bundle(rebuilt):
     shipped = read_bundle(NANO)
-    assert rebuilt.manifest["model_hash"] == shipped.manifest["model_hash"]
+    assert rebuilt.manifest.model_hash == shipped.manifest.model_hash
     for stage in STAGES:
         if rebuilt.files[stage] != shipped.files[stage]:
             # another CPU or exporter may round differently; then the graphs must still be the same to a rounding step
@@ -49,16 +51,16 @@ def assert_same_graph(a: onnx.ModelProto, b: onnx.ModelProto) -> None:
 
 
 def test_errors_in_the_manifest_are_small(rebuilt):
-    stages = rebuilt.manifest["stages"]
-    assert stages["parser"]["error"]["value"] < 0.03
-    assert stages["vision"]["error"]["value"] < 0.12
-    assert stages["fusion"]["error"]["value"] < 0.02
-    assert stages["language"]["error"]["value"] < 0.02
+    stages = rebuilt.manifest.stages
+    assert stages["parser"].error.value < 0.03
+    assert stages["vision"].error.value < 0.12
+    assert stages["fusion"].error.value < 0.02
+    assert stages["language"].error.value < 0.02
 
 
 def test_fp32_bundle_equals_pytorch(full):
-    for stage, entry in read_bundle(full).manifest["stages"].items():
-        assert entry["error"]["value"] < 2e-3, stage
+    for stage, entry in read_bundle(full).manifest.stages.items():
+        assert entry.error.value < 2e-3, stage
 
 
 def test_int8_speaks_like_fp32(full, astronaut):
@@ -74,8 +76,8 @@ def test_int8_speaks_like_fp32(full, astronaut):
 def test_a_failed_write_leaves_the_old_bundle(tmp_path, rebuilt):
     out, manifest = write_again(tmp_path, rebuilt)
     with pytest.raises(TypeError):
-        write_bundle(out, manifest | {"name": "new"}, {"parser.onnx": "not bytes"})
-    assert read_bundle(out).manifest["name"] == "faceinsight"
+        write_bundle(out, dataclasses.replace(manifest, name="new"), {"parser.onnx": "not bytes"})
+    assert read_bundle(out).manifest.name == "faceinsight"
     assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
 
 
@@ -91,21 +93,20 @@ def test_a_rename_that_fails_brings_the_old_bundle_back(tmp_path, rebuilt, monke
 
     monkeypatch.setattr(os, "replace", second_fails)
     with pytest.raises(BundleError, match="No space left"):
-        write_bundle(out, manifest | {"name": "new"}, files_of(rebuilt))
-    assert read_bundle(out).manifest["name"] == "faceinsight"
+        write_bundle(out, dataclasses.replace(manifest, name="new"), files_of(rebuilt))
+    assert read_bundle(out).manifest.name == "faceinsight"
     assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
 
 
 def test_a_bundle_is_replaced_whole(tmp_path, rebuilt):
     out, manifest = write_again(tmp_path, rebuilt)
-    write_bundle(out, manifest | {"name": "new"}, files_of(rebuilt))
-    assert read_bundle(out).manifest["name"] == "new"
+    write_bundle(out, dataclasses.replace(manifest, name="new"), files_of(rebuilt))
+    assert read_bundle(out).manifest.name == "new"
     assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
 
 
 def files_of(bundle) -> dict[str, bytes]:
-    entries = bundle.manifest["stages"] | {"tokenizer": bundle.manifest["tokenizer"]}
-    return {entry["file"]: bundle.files[name] for name, entry in entries.items()}
+    return {entry.file: bundle.files[name] for name, entry in bundle.manifest.files.items()}
 
 
 def write_again(folder, bundle):
@@ -116,11 +117,11 @@ def write_again(folder, bundle):
 @pytest.mark.parametrize(
     "found", [{"precious.txt": "keep me"}, {MANIFEST: '{"name": "my web app"}', "index.html": "keep me"}]
 )
-def test_out_must_not_be_someone_elses_folder(tmp_path, found):
+def test_out_must_not_be_someone_elses_folder(tmp_path, rebuilt, found):
     for name, text in found.items():
         (tmp_path / name).write_text(text)
     with pytest.raises(BundleError, match="not a bundle"):
-        write_bundle(tmp_path, {}, {})
+        write_bundle(tmp_path, rebuilt.manifest, {})
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == found
 
 
@@ -150,11 +151,11 @@ def test_a_missing_calibration_is_found_before_anything_is_exported(tmp_path, mo
 
 
 def test_the_manifest_says_why_a_precision_was_taken(rebuilt, full):
-    for name, stages in (("int8", rebuilt.manifest["stages"]), ("fp32", read_bundle(full).manifest["stages"])):
+    for name, stages in (("int8", rebuilt.manifest.stages), ("fp32", read_bundle(full).manifest.stages)):
         for entry in stages.values():
-            assert entry["candidates"] == {name: {"error": entry["error"], "latency_ms": entry["latency_ms"]}}
-            assert entry["choice"] == "asked for"
-        assert stages["language"]["in_place"] is True
+            assert entry.candidates == {name: Candidate(entry.error, entry.latency_ms)}
+            assert entry.choice == "asked for"
+        assert stages["language"].in_place is True
 
 
 @pytest.mark.parametrize(

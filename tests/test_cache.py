@@ -16,9 +16,10 @@ from faceinsight.build_engines import plan_cache, tensorrt
 from faceinsight.build_engines.plan_cache import TimingCache, fingerprint, plan_path, timing_path
 from faceinsight.build_engines.tensorrt import CompileOptions, compile_stage
 from faceinsight.runtime.disk_cache import read, write
+from faceinsight.runtime.manifest import Gpu
 from faceinsight.runtime.targets import TENSORRT, TENSORRT_RTX
 
-GPU = {"name": "Orin (nvgpu)", "sm": 87}
+GPU = Gpu("Orin (nvgpu)", 87)
 STAND_IN = dataclasses.replace(TENSORRT, module="tensorrt_rtx", oldest=(1, 0))
 """TensorRT, but its library is TensorRT-RTX, which has the same calls."""
 
@@ -76,12 +77,12 @@ def test_what_decides_the_engine_is_in_its_key(compiled, monkeypatch, changes):
 
 def test_other_weights_another_version_and_another_gpu_are_other_engines(monkeypatch):
     graph = product()
-    key = fingerprint(graph, "1.7.1", GPU)
-    assert key == fingerprint(product(), "1.7.1", GPU)
-    others = [(product(1), "1.7.1", GPU), (graph, "1.8.0", GPU), (graph, "1.7.1", GPU | {"sm": 110})]
+    key = fingerprint(graph, "1.7.1", 87)
+    assert key == fingerprint(product(), "1.7.1", 87)
+    others = [(product(1), "1.7.1", 87), (graph, "1.8.0", 87), (graph, "1.7.1", 110)]
     assert len({key, *(fingerprint(*other) for other in others)}) == 4
     monkeypatch.setattr(plan_cache, "FORMAT", 2)
-    assert fingerprint(graph, "1.7.1", GPU) != key
+    assert fingerprint(graph, "1.7.1", 87) != key
 
 
 def test_without_the_cache_nothing_is_read_or_kept(compiled, folder):

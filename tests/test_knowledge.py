@@ -95,6 +95,7 @@ def test_numbers_have_no_neighbours():
     assert head.text.matrix[1:, 0].count_nonzero() == 2  # who is white or latino is a man here
 
 
+@pytest.mark.slow
 def test_correlations_are_folded_into_one_constant(correlated):
     graph = export_stage(correlated, "fusion")
     plain = export_stage(FaceInsightModel(CONFIG).eval(), "fusion")

@@ -48,6 +48,8 @@ from faceinsight.runtime.image import crop_matrix
 from faceinsight.runtime.labels import FLAGS, IGNORE, NAMES, PARSE_CLASSES
 from faceinsight.runtime.prompt import verdict
 
+pytestmark = pytest.mark.slow
+
 SCHEDULE = Schedule(steps=12, batch=4, rate=1e-2, warmup=2, precision="fp32", checkpoint_every=100)
 
 
