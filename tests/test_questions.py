@@ -188,8 +188,9 @@ def test_the_verdict_follows_the_asked_flag_and_no_other(flag):
         ("what wearing", {}, "He is wearing eyeglasses and a necktie."),
         ("what wearing", {"Eyeglasses": False, "Wearing_Necktie": False}, "No hat, eyeglasses or necktie is visible."),
         ("what necktie", {}, "He is wearing a necktie."),
-        ("describe", {}, "A man between 35 and 49 years old with short gray hair and a receding hairline. He is smiling "
-         "with his mouth closed. He has a mustache but no beard. He is wearing eyeglasses and a necktie, but no hat."),
+        ("describe", {}, "A man between 35 and 49 years old with short gray hair and a receding hairline. He is "
+         "smiling with his mouth closed. He has a mustache but no beard. He is wearing eyeglasses and a necktie, but "
+         "no hat."),
         ("who", {}, "I describe faces; I do not identify people."),
         ("other", {}, "That is not something I can tell from a face; ask me about its attributes."),
     ],

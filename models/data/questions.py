@@ -147,8 +147,9 @@ class _About:
 
     @functools.cached_property
     def concepts(self) -> tuple[Concept, ...]:
-        """All that a yes/no question can ask."""
-        return tuple(concept for subject in self.subjects for concept in subject.language.phrases.values())
+        """All that a question with a clause can ask."""
+        found = (concept for subject in self.subjects for concept in subject.language.phrases.values())
+        return tuple(concept for concept in found if concept.keys() - {"at", "seen", "named"})
 
     @functools.cached_property
     def _claims(self) -> tuple[tuple[str, str, re.Pattern], ...]:

@@ -176,7 +176,7 @@ def _asked(category: str, phrase: str) -> str:
 
 
 def _claims(concepts) -> re.Pattern:
-    """Finds what the phrases speak of."""
+    """Finds what the phrases speak of, in singular or plural."""
     found = []
     for concept in concepts:
         for category, phrases in concept.items():
@@ -184,4 +184,4 @@ def _claims(concepts) -> re.Pattern:
                 part, _, x = phrase.rpartition("=")
                 words = [re.escape(word) for word in filter(None, (part, bare(re.sub(r"\s*[{<].*", "", x))))]
                 found += ["\\b.*\\b".join(words), "\\b.*\\b".join(reversed(words))] if words else []
-    return re.compile(rf"\b(?:{'|'.join(dict.fromkeys(found))})\b", re.IGNORECASE)
+    return re.compile(rf"\b(?:{'|'.join(dict.fromkeys(found))})(?:s|es)?\b", re.IGNORECASE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -34,12 +35,18 @@ def of_topic(path: Path) -> TopicLanguage:
 
 def untold(vocabulary: Vocabulary) -> tuple[tuple[str, ...], ...]:
     """Written questions about labels that the vocabulary cannot tell, neither by their names nor by their `kin`."""
-    found: list[tuple[str, ...]] = []
+    tables = (table for names, table in _all_written() if not any(name in vocabulary for name in names))
+    return tuple(questions for table in tables for questions in table)
+
+
+@functools.cache
+def _all_written() -> tuple[tuple[tuple[str, ...], tuple[tuple[str, ...], ...]], ...]:
+    """For each file of a label: the label and its kin, and the lists of its written questions."""
+    found = []
     for path in sorted((FOLDER / "labels").glob("*.toml")):
-        if path.stem not in vocabulary:
-            table = Table.read(path)
-            if not any(name in vocabulary for name in table.data.get("kin", ())):
-                found += [tuple(items) for key, items in table.table("written").items() if key != "either"]
+        table = Table.read(path)
+        questions = (tuple(items) for key, items in table.table("written").items() if key != "either")
+        found.append(((path.stem, *table.data.get("kin", ())), tuple(questions)))
     return tuple(found)
 
 
