@@ -499,6 +499,11 @@ def test_a_plan_that_the_library_refuses(load, monkeypatch):
     refused(load, BundleError, "refuses the plan of refiner", "another platform", "faceinsight build")
 
 
+def test_plans_are_given_to_the_library_once(load):
+    model = load()
+    refused(lambda: open_backend(model.bundle, "cuda:0", None), BundleError, "was opened before", "read it again")
+
+
 def test_a_missing_library(plans, monkeypatch):
     monkeypatch.setattr(cuda, "Device", lambda ordinal: simulated_gpu.Device())
     monkeypatch.setitem(sys.modules, "tensorrt_rtx", None)
