@@ -35,7 +35,8 @@ class Progress:
     """Time from the first token of the answer to the latest one, or to the end of the answer."""
     finished: bool = False
     """Whether the model ended the answer itself; False if max_tokens or the context cut it off."""
-    _start: float = field(default_factory=time.perf_counter)
+    start: float = field(default_factory=time.perf_counter)
+    """When the question was asked, by time.perf_counter(), in s."""
 
     def count_token(self) -> None:
         """Counts a token of the answer and takes its time."""
@@ -48,7 +49,7 @@ class Progress:
         self._take_time(first=self.tokens == 0)
 
     def _take_time(self, first: bool) -> None:
-        passed = (time.perf_counter() - self._start) * 1e3
+        passed = (time.perf_counter() - self.start) * 1e3
         if first:
             self.ttft_ms = passed
         self.decode_ms = passed - self.ttft_ms

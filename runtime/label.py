@@ -1,8 +1,8 @@
-"""A label: what a person would write in one column of a table, as data with a JSON form.
+"""Labels: a label is what a table of faces has in one column.
 
-A label is a flag ("Eyeglasses": True), a choice of one value ("Hair_Color": "gray") or a number ("Age_Years": 42). An
-attribute is one probability that the attribute head gives: of a flag, or of one value of a choice. A number has one
-output of its own.
+A label is a flag ("Eyeglasses": True), a choice of one value ("Hair_Color": "gray") or a number ("Age_Years": 42). The
+attribute head of a model gives a probability for each flag and for each value of a choice. What such a probability
+belongs to is called an attribute. For a number, the head gives one value.
 """
 
 from __future__ import annotations
@@ -16,125 +16,137 @@ from .errors import InputError
 from .parse_map import PARSE_CLASSES
 
 KINDS = ("flag", "choice", "number")
+"""The kinds of labels."""
 ODDS = ("equal", "natural", "colour")
+"""The values of `Label.odds`."""
 FACE = ("skin", "nose", "l_eye", "r_eye", "l_brow", "r_brow", "u_lip", "l_lip", "mouth")
-"""Parse classes of the face itself: the regions of a label that names none."""
+"""The parse classes of the face itself. They are the regions of a label that names no regions."""
 
 Bounds = tuple[float, float]
-"""Least value, and the value that is just too large."""
+"""A range of numbers: the least number, and the first one that is too large."""
 
 
 @dataclass(frozen=True)
 class Attribute:
-    """One probability of the attribute head.
-
-    name: CelebA's where CelebA has the attribute. prompt: the text from which its text feature T^0 is computed.
-    """
+    """What the attribute head gives one probability for: a flag, or one value of a choice."""
 
     name: str
+    """Its name; CelebA's name if CelebA has the attribute."""
     prompt: str
+    """The text from which its text feature T^0 is computed, such as "a face with eyeglasses"."""
 
 
 @dataclass(frozen=True)
 class Value:
-    """One value of a choice.
-
-    name: as in labels.csv. attribute: its output of the head; None for the value that holds when no other does.
-    bounds: of the label `Label.source`, where this value is a range of it. coarse: what data sets that tell fewer
-    values apart call it. also: other spellings in labels.csv.
-    """
+    """One value of a choice."""
 
     name: str
+    """Its name in labels.csv."""
     attribute: Attribute | None = None
+    """Its attribute; None for the value that the choice has if no attribute holds."""
     bounds: Bounds | None = None
+    """The range of the number `Label.source` for which the choice has this value; None if it does not depend on it."""
     coarse: str = ""
+    """The name that several values share in data sets which do not distinguish them."""
     also: tuple[str, ...] = ()
+    """Other spellings in labels.csv."""
 
 
 @dataclass(frozen=True)
 class Groups:
-    """Named groups of a number: a further label whose value follows from the number.
-
-    name: of that label. word: its fact word, which questions may be read with. values: group -> its bounds.
-    """
+    """The named groups of a number. They make a further label, whose value follows from the number."""
 
     name: str
+    """The name of that label."""
     word: str
+    """Its fact word, for readings."""
     values: tuple[tuple[str, Bounds], ...]
+    """Pairs of a group's name and its bounds."""
 
     def of(self, number: float) -> str:
-        """The group of a number; the nearest one where no group holds it."""
+        """Returns the name of the group that contains a number, or of the nearest group if none does."""
         return min(self.values, key=lambda item: _distance(number, item[1]))[0]
 
 
 @dataclass(frozen=True)
 class Label:
-    """One label of a vocabulary.
-
-    name: the column in labels.csv. kind: "flag", "choice" or "number". word: its name in the fact line and in readings,
-    without spaces. regions: parse classes that it is seen in. tasks: those of the paper that it belongs to.
-    attribute: of a flag. values: of a choice. source: the number that a choice is a grouping of in data ("Age_Years").
-    odds: how the values of a choice compete: "equal" odds, "natural" ones as in the training data, or those of its
-    photographs in "colour".
-    prompt, unit, bounds, step, groups: of a number; it is stated as a multiple of step. spread: scale in units of the
-    logistic distribution of its error, found by training; 0 if not known.
-    phrases: ways to speak of it, by grammatical category, for a label without written language data (see
-    models/data/language).
-    """
+    """One label of a vocabulary. Flags, choices and numbers each use the fields that are meant for them."""
 
     name: str
+    """Its column in labels.csv."""
     kind: str
+    """One of KINDS."""
     word: str
+    """Its name in facts and readings, without spaces."""
     regions: tuple[str, ...] = FACE
+    """The parse classes in which it is seen."""
     tasks: tuple[str, ...] = ("attributes",)
+    """The paper's tasks that it belongs to: "attributes", "demographics", "expression"."""
     attribute: Attribute | None = None
+    """Of a flag: its attribute."""
     values: tuple[Value, ...] = ()
+    """Of a choice: its values."""
     source: str = ""
+    """Of a choice: the name of a number in data sets, such as "Age_Years", from which its value follows."""
     odds: str = "equal"
+    """Of a choice: how common its values are taken to be. "equal" is equally common, "natural" is as common as in the
+    training data, "colour" is as common as in the colour photographs of the training data."""
     prompt: str = ""
+    """Of a number: the text from which its text feature T^0 is computed."""
     unit: str = ""
+    """Of a number: its unit, such as "years"."""
     bounds: Bounds = (0.0, 1.0)
+    """Of a number: its range."""
     step: float = 1.0
+    """Of a number: it is stated as a multiple of the step."""
     groups: Groups | None = None
+    """Of a number: its named groups."""
     spread: float = 0.0
+    """Of a number: how far the model errs. Training measures it, as the scale of a logistic distribution in the unit of
+    the number. 0 if it is not known."""
     phrases: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    """Pairs of a grammatical category and phrases, for a label without written language data in models/data/language.
+    """
 
     @property
     def attributes(self) -> tuple[Attribute, ...]:
-        """Its probabilities of the head, () for a number."""
+        """The attributes of a flag or a choice, () for a number."""
         if self.kind == "choice":
             return tuple(value.attribute for value in self.values if value.attribute)
         return (self.attribute,) if self.attribute else ()
 
     @property
     def outputs(self) -> tuple[str, ...]:
-        """Names of all that the head gives for it: its attributes', or its own if it is a number."""
+        """The names of its outputs of the attribute head: those of its attributes, or its own name for a number."""
         return (self.name,) if self.kind == "number" else tuple(attribute.name for attribute in self.attributes)
 
     @property
     def value_names(self) -> tuple[str | bool, ...]:
-        """What the label may be; () for a number."""
+        """The values that a flag or a choice may have, () for a number."""
         return (True, False) if self.kind == "flag" else tuple(value.name for value in self.values)
 
     def value(self, name: str) -> Value:
-        """The value of a choice, by its name."""
+        """Returns the value of a choice with the given name."""
         return next(value for value in self.values if value.name == name)
 
     def stated(self, number: float) -> float | int:
-        """A number as it is told: the nearest multiple of its step that lies within its bounds."""
+        """Rounds a number as answers state it: to the nearest multiple of its step that lies within its bounds."""
         least, most = self.steps
         rounded = min(max(round(number / self.step), least), most) * self.step
         return int(rounded) if float(self.step).is_integer() else round(rounded, 6)
 
     @property
     def steps(self) -> tuple[int, int]:
-        """The least and the greatest multiple of the step that lie within a number's bounds."""
-        # rounded: 1.1 / 0.1 is a little more than 11
+        """The least and the greatest number of steps whose multiple lies within a number's bounds."""
+        # round: 1.1 / 0.1 is a little more than 11
         low, high = (math.ceil(round(bound / self.step, 6)) for bound in self.bounds)
         return low, high - 1
 
     def probability(self, number: float, bounds: Bounds) -> float:
-        """How likely the true value lies within the bounds when the model tells `number`; 0 or 1 without a spread."""
+        """Returns the probability that the true number lies within the bounds if the model gives `number`.
+
+        It is 0 or 1 if the spread is not known.
+        """
         low, high = bounds
         if not self.spread:
             return float(low <= number < high)
@@ -142,11 +154,11 @@ class Label:
 
     @classmethod
     def from_json(cls, name: str, data: Mapping) -> Label:
-        """Raises InputError that names everything the entry lacks or has wrong."""
+        """Reads a label from its entry in a vocabulary. Raises InputError that names all that is missing or wrong."""
         return _LabelReader(name, data).label()
 
     def to_json(self) -> dict:
-        """The inverse of `from_json`; what has its default is left out."""
+        """Returns the entry from which `from_json` makes the same label. Fields with their default are left out."""
         data: dict = {"kind": self.kind, "word": self.word}
         if self.kind == "choice":
             data["values"] = {value.name: _value_json(value) for value in self.values}
@@ -167,14 +179,14 @@ class Label:
 
 
 def fact_value(value: str | bool | float) -> str:
-    """A label's value as one word of the fact line."""
+    """Returns a label's value as one word for facts and readings."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     return value.replace(" ", "-") if isinstance(value, str) else f"{value:g}"
 
 
 def _distance(number: float, bounds: Bounds) -> float:
-    """How far a number lies outside of the bounds. The upper one does not belong to them."""
+    """Returns how far a number lies outside of the bounds. The upper bound itself is outside."""
     low, high = bounds
     return low - number if number < low else max(0.0, math.nextafter(number, math.inf) - high)
 
@@ -201,11 +213,11 @@ _KEYS = {
     "choice": ("values", "source", "odds"),
     "number": ("prompt", "unit", "range", "step", "groups", "spread"),
 }
-"""Kind -> the keys of its entries, beside those that every label may have."""
+"""Kind -> keys that only its entries may have."""
 
 
 class _LabelReader:
-    """Reads one entry of a vocabulary and collects what is wrong with it."""
+    """Reads the entry of one label and collects everything that is wrong with it."""
 
     def __init__(self, name: str, data: Mapping):
         self.name, self.data, self.faults = name, data, []
@@ -243,7 +255,7 @@ class _LabelReader:
 
     def texts(self, key: str, default: Iterable[str]) -> tuple[str, ...]:
         value = self.data.get(key, tuple(default))
-        if isinstance(value, str) or not all(isinstance(item, str) for item in value):
+        if not isinstance(value, (list, tuple)) or not all(isinstance(item, str) for item in value):
             self.faults.append(f"{key} is {value!r}; it is a list of texts")
             return ()
         return tuple(value)

@@ -1,16 +1,18 @@
-"""What a question asks, as the language model writes it down before its answer, unseen.
+"""Readings: a reading says what a question asks. The language model writes it before its answer; users do not see it.
 
-A reading is one line over the vocabulary's fact words:
+A reading is one line in the fact words of the vocabulary:
 
-    beard yes                  a flag, and the values for which Yes is right
-    hair gray white            a choice, likewise
-    age <48    age 30..40      a number, and the ranges for which Yes is right: <48, >=48, or 30..40 (40 not included)
-    facial no                  a topic with a word: none of its labels holds
-    what age   what hair       an open question about a label or a topic
-    describe                   the whole face
-    who        other           who someone is; anything that is not about the labels
+    beard yes                  Is it so? It is a flag and the value for which the answer is Yes.
+    hair gray white            Is it one of these? It is a choice and the values for which the answer is Yes.
+    age <48    age 30..40      Is it within a range? It is a number and the ranges for which the answer is Yes, such as
+                               <48, >=48, or 30..40 (40 is not included).
+    facial no                  Is there none of these? It is the word of a topic, and "no" if none of its labels holds.
+    what age   what hair       Which one is it? It is a label or a topic.
+    describe                   What does the whole face look like?
+    who                        Who is it?
+    other                      The question is not about the labels.
 
-The verdict and the evidence of an answer follow from it, not from the answer's words.
+The verdict and the evidence of an answer follow from the reading, not from the words of the answer.
 """
 
 from __future__ import annotations
@@ -25,17 +27,23 @@ from .vocabulary import Vocabulary
 
 @dataclass(frozen=True)
 class Reading:
-    """labels: names of the labels that the answer rests on. holds: labels of a face -> whether Yes is right; None where
-    the question is not a yes/no one. label, bounds: of a comparison of a number, the number and its ranges."""
+    """What a question asks."""
 
     labels: tuple[str, ...] = ()
+    """Names of the labels that the answer rests on."""
     holds: Callable[[Mapping], bool] | None = None
+    """A function that takes the labels of a face and tells whether the answer is Yes. None if the question is not a
+    yes/no question."""
     label: Label | None = None
+    """The number that the question compares; None if it does not compare a number."""
     bounds: tuple[Bounds, ...] = ()
+    """The ranges that the number is compared with."""
 
     def verdict(self, labels: Mapping) -> bool | None:
-        """Whether Yes answers the question about a face with these labels; None: it is not a yes/no question, or the
-        labels do not tell."""
+        """Tells whether the answer is Yes for a face with these labels.
+
+        Returns None if the question is not a yes/no question or a label that it rests on is missing.
+        """
         if self.holds is None or any(name not in labels for name in self.labels):
             return None
         return self.holds(labels)
@@ -43,7 +51,11 @@ class Reading:
     def confidence(
         self, vocabulary: Vocabulary, labels: Mapping, attributes: Mapping, numbers: Mapping
     ) -> float | None:
-        """Least probability in [0, 1] of what the answer rests on; None where it rests on nothing that has one."""
+        """Returns the least probability, in [0, 1], of the values that the answer rests on.
+
+        labels: the face's consistent labels, of which the answer speaks. attributes, numbers: see `Vocabulary.outputs`.
+        Returns None if the answer rests on nothing that has a probability.
+        """
         if self.label is not None:
             inside = sum(self.label.probability(numbers[self.label.name], bounds) for bounds in self.bounds)
             inside = min(inside, 1.0)  # ranges may overlap
@@ -53,7 +65,10 @@ class Reading:
 
 
 def read(text: str, vocabulary: Vocabulary) -> Reading:
-    """Reads one line; what is no reading over this vocabulary rests on nothing."""
+    """Interprets the line that the language model wrote.
+
+    A line that is not a reading in this vocabulary gives a reading that rests on no labels.
+    """
     first, *rest = text.split() or ("",)
     if text.strip() == "describe":
         return Reading(tuple(label.name for label in vocabulary.labels))
@@ -71,17 +86,17 @@ def read(text: str, vocabulary: Vocabulary) -> Reading:
 
 
 def of_values(label: Label, values: tuple[str | bool, ...]) -> str:
-    """The reading of a question about a flag or a choice for which Yes is right when it has one of the values."""
+    """Writes the reading of the question whether a flag or a choice has one of the values."""
     return " ".join([label.word, *(fact_value(value) for value in label.value_names if value in values)])
 
 
 def of_bounds(label: Label, *bounds: Bounds) -> str:
-    """The reading of a question about a number for which Yes is right when it lies within any of the bounds; an
-    infinite bound is none."""
+    """Writes the reading of the question whether a number lies within any of the bounds, which may be infinite."""
     return " ".join([label.word, *map(_range_text, bounds)])
 
 
 def _asked(name: str, vocabulary: Vocabulary) -> tuple[str, ...]:
+    """Returns the names of the labels of an open question. name: of a topic, or the fact word of a label."""
     for topic in vocabulary.topics:
         if topic.name == name:
             return topic.labels
@@ -126,7 +141,7 @@ def _within(label: Label, ranges: tuple[Bounds, ...]) -> Reading:
 
 
 def _range(text: str) -> Bounds:
-    """Raises ValueError for a text that is no range."""
+    """Reads a range such as "<48", ">=48" or "30..40". Raises ValueError for any other text."""
     if text.startswith("<"):
         low, high = "-inf", text[1:]
     elif text.startswith(">="):

@@ -1,7 +1,7 @@
-"""A vocabulary: the labels that a model tells of a face, and the rules between them. It is data of the model.
+"""A vocabulary: the labels that a model tells of a face, and the rules between them.
 
-Its JSON form stands in a model's config.json and in a bundle's manifest.json; a TOML file of the same form is read by
-models/vocabulary.py.
+A vocabulary is a part of the model. Its JSON form is in the model's config.json and in the bundle's manifest.json.
+models/vocabulary.py reads it from a TOML file of the same form.
 """
 
 from __future__ import annotations
@@ -16,33 +16,34 @@ from .rules import KINDS as RULE_KINDS
 from .rules import Rule, check_rules, consistent_assignment, implied
 
 RESERVED = ("what", "describe", "who", "other")
-"""First words of readings that are no fact word."""
+"""Words that begin a reading and therefore cannot be the fact word of a label."""
 
 
 @dataclass(frozen=True)
 class Topic:
-    """Several labels that a question may ask for at once ("what hair").
-
-    name: in readings that ask what. labels: names of the labels that the answer rests on. word: in yes/no readings,
-    where any of the labels may hold ("facial yes"); "" for none.
-    """
+    """Several labels that one question may ask for."""
 
     name: str
+    """Its name in the reading of an open question, such as "hair" in "what hair"."""
     labels: tuple[str, ...]
+    """Names of the labels that the answer rests on."""
     word: str = ""
+    """Its word in the reading of the question whether any of the labels holds, such as "facial" in "facial yes". ""
+    if there is no such question; only a topic of flags can have a word."""
 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """labels: in the order of the attribute head's outputs. written_rules: those beside the ones that follow from
-    choices. topics: see `Topic`."""
+    """The labels and rules of a model. `vocabulary[name]` is the label of that name."""
 
     labels: tuple[Label, ...]
+    """The labels in the order of the attribute head's outputs."""
     written_rules: tuple[Rule, ...] = ()
+    """The rules that do not follow from the choices, see `rules`."""
     topics: tuple[Topic, ...] = ()
 
     def __post_init__(self) -> None:
-        """Raises InputError that names every fault: names or words that are taken twice, rules that contradict."""
+        """Raises InputError that names every fault, such as a name that two labels have or rules that contradict."""
         faults = _faults(self)
         if faults:
             raise InputError(f"the vocabulary is not usable: {'; '.join(faults)}")
@@ -62,22 +63,22 @@ class Vocabulary:
 
     @functools.cached_property
     def attributes(self) -> tuple[Attribute, ...]:
-        """The probabilities of the head, in the order of its outputs."""
+        """The attributes of all labels, in the order of the attribute head's outputs."""
         return tuple(attribute for label in self.labels for attribute in label.attributes)
 
     @functools.cached_property
     def attribute_names(self) -> tuple[str, ...]:
-        """Their names."""
+        """The names of `attributes`."""
         return tuple(attribute.name for attribute in self.attributes)
 
     @functools.cached_property
     def numbers(self) -> tuple[Label, ...]:
-        """The labels that are numbers. Their outputs follow those of the attributes."""
+        """The labels that are numbers. Their outputs of the attribute head follow those of the attributes."""
         return tuple(label for label in self.labels if label.kind == "number")
 
     @functools.cached_property
     def names(self) -> tuple[str, ...]:
-        """Names of all that `decide` gives, in its order: the labels, a number's groups behind it."""
+        """The keys of what `decide` returns, in its order: each label, followed by its groups if it has any."""
         return tuple(
             name
             for label in self.labels
@@ -88,25 +89,26 @@ class Vocabulary:
     def rules(self) -> tuple[Rule, ...]:
         """All rules: those that follow from the choices, and then the written ones.
 
-        Of a choice one attribute holds, or none where it has a value without an attribute.
+        Exactly one attribute of a choice holds; at most one if the choice has a value without an attribute.
         """
         choices = (label for label in self.labels if label.kind == "choice")
         return (*(rule for label in choices for rule in _one_value(label)), *self.written_rules)
 
     @functools.cached_property
     def competing(self) -> frozenset[str]:
-        """Names of the attributes of which at most one holds in each choice."""
+        """The names of the attributes that belong to a choice, so that at most one of its attributes holds."""
         choices = (label.outputs for label in self.labels if label.kind == "choice")
         return frozenset(name for names in choices if len(names) > 1 for name in names)
 
     def of_task(self, task: str) -> tuple[Label, ...]:
-        """The labels of one of the paper's tasks ("attributes", "demographics", "expression")."""
+        """Returns the labels of one of the paper's tasks: "attributes", "demographics" or "expression"."""
         return tuple(label for label in self.labels if task in label.tasks)
 
     def outputs(self, row: Sequence[float]) -> tuple[dict[str, float], dict[str, float]]:
-        """The head's outputs for one face by name: probabilities of the attributes, and numbers in their units.
+        """Names the outputs of the attribute head for one face.
 
-        row: [attributes + numbers] in [0, 1]; a number is given as its share of its range.
+        row: [attributes + numbers] in [0, 1]; the output of a number is its position within its bounds. Returns
+        {attribute: probability} and {number: value in its unit}.
         """
         count = len(self.attribute_names)
         attributes = {name: float(p) for name, p in zip(self.attribute_names, row[:count], strict=True)}
@@ -117,11 +119,14 @@ class Vocabulary:
         return attributes, numbers
 
     def decide(self, attributes: Mapping[str, float], numbers: Mapping[str, float]) -> dict[str, str | bool | float]:
-        """The most probable labels that obey every rule, one for each of `names`; for the arguments see `outputs`."""
+        """Returns the most probable labels that obey every rule, {name of `names`: value}.
+
+        attributes, numbers: what `outputs` returns.
+        """
         return self.labels_of(consistent_assignment(attributes, self.rules), numbers)
 
     def labels_of(self, assignment: Mapping[str, bool], numbers: Mapping[str, float]) -> dict[str, str | bool | float]:
-        """An assignment {attribute: bool} that obeys the rules, and numbers, as labels."""
+        """Converts an assignment that obeys the rules, {attribute: bool}, and numbers to labels, {name: value}."""
         labels: dict[str, str | bool | float] = {}
         for label in self.labels:
             if label.kind == "flag":
@@ -135,11 +140,11 @@ class Vocabulary:
         return labels
 
     def assignment_of(self, labels: Mapping[str, object]) -> dict[str, bool | None]:
-        """Labels as {attribute: bool}, None where they do not tell.
+        """Converts labels of a data set to an assignment, {attribute: bool}; None where the labels do not tell.
 
-        labels: as a data set gives them; an absent or None label is not known. A coarse value tells only what it is
-        not. What the rules say of an attribute that the labels leave open is filled in. Raises InputError for a value
-        that the label does not have.
+        labels: {name: value}; a label that is missing or None is not known. A coarse value tells only which values it
+        is not. Attributes that follow from the others by the rules are filled in. Raises InputError for a value that
+        the label does not have.
         """
         known: dict[str, bool | None] = {}
         for label in self.labels:
@@ -151,9 +156,10 @@ class Vocabulary:
         return known | implied(known, self.rules)
 
     def value_of(self, label: Label, labels: Mapping[str, object]) -> str | None:
-        """What labels of a data set say of a choice: its value, a coarse value, or what follows from its source.
+        """Returns the value that labels of a data set give a choice, or None if they give none.
 
-        None where they say nothing. Raises InputError for a value that the label does not have.
+        The value may be coarse, and it may follow from the number that is the choice's source. Raises InputError for a
+        value that the label does not have.
         """
         given = labels.get(label.name)
         if given is None and (bounds := as_bounds(labels.get(label.source))):
@@ -169,9 +175,10 @@ class Vocabulary:
         raise InputError(f"{label.name} is {given!r}; use {', '.join(value.name for value in label.values)} or nothing")
 
     def bounds_of(self, label: Label, labels: Mapping[str, object]) -> Bounds | None:
-        """What labels of a data set say of a number: the bounds that its value lies within; None if nothing.
+        """Returns the bounds that labels of a data set give a number, or None if they give none.
 
-        A plain number stands for all that is rounded to it.
+        A data set may give a range or a group. If it gives a single number, the bounds are those of all numbers that
+        are rounded to it.
         """
         given = labels.get(label.name)
         if given is not None:
@@ -185,13 +192,16 @@ class Vocabulary:
         return None
 
     def facts(self, labels: Mapping[str, str | bool | float]) -> list[str]:
-        """The labels in words, "hair brown", "eyeglasses no": first choices, then numbers, then flags."""
+        """Returns the labels in words, such as "hair brown": first choices, then numbers, then flags."""
         order = ("choice", "number", "flag")
         ranked = sorted(self.labels, key=lambda label: order.index(label.kind))
         return [f"{label.word} {fact_value(labels[label.name])}" for label in ranked if label.name in labels]
 
     def confidence(self, name: str, labels: Mapping, attributes: Mapping[str, float]) -> float | None:
-        """Probability in [0, 1] of the value that a flag or choice has in `labels`; None for a number."""
+        """Returns the probability, in [0, 1], of the value that a flag or choice has in `labels`; None for a number.
+
+        name: of the label. attributes: {attribute: probability}.
+        """
         label = self._by_name[name]
         if label.kind == "number":
             return None
@@ -204,9 +214,10 @@ class Vocabulary:
         return 1 - max(attributes[attribute.name] for attribute in label.attributes)
 
     def combined(self, *others: Vocabulary) -> Vocabulary:
-        """This one with the labels, rules and topics of others. A label that is the same in several is taken once.
+        """Returns a vocabulary with the labels, rules and topics of this one and the others.
 
-        Raises InputError where they contradict each other.
+        A label that several of them have is taken once. Raises InputError if they define it differently or if their
+        rules contradict each other.
         """
         labels: dict[str, Label] = {}
         topics: dict[str, Topic] = {}
@@ -225,7 +236,7 @@ class Vocabulary:
 
     @classmethod
     def from_json(cls, data: Mapping) -> Vocabulary:
-        """Raises InputError that names what is missing or wrong."""
+        """Reads a vocabulary from parsed JSON or TOML. Raises InputError that names what is missing or wrong."""
         try:
             labels = tuple(Label.from_json(name, entry) for name, entry in data["labels"].items())
             if unknown := set(data) - {"labels", "rules", "topics"}:
@@ -242,7 +253,7 @@ class Vocabulary:
         return cls(labels, rules, topics)
 
     def to_json(self) -> dict:
-        """The inverse of `from_json`."""
+        """Returns the JSON form, from which `from_json` makes the same vocabulary."""
         data: dict = {"labels": {label.name: label.to_json() for label in self.labels}}
         if self.written_rules:
             data["rules"] = [{"kind": rule.kind, "names": list(rule.names)} for rule in self.written_rules]
@@ -255,34 +266,37 @@ class Vocabulary:
 
 
 def _text(given: object) -> str:
-    """Raises TypeError for what is no text."""
+    """Returns the text. Raises TypeError for anything else."""
     if not isinstance(given, str):
         raise TypeError(f"{given!r} is no text")
     return given
 
 
 def _texts(given: object) -> tuple[str, ...]:
-    """Raises TypeError for what is no list of texts."""
+    """Returns a list of texts as a tuple. Raises TypeError for anything else."""
     if not isinstance(given, (list, tuple)):
         raise TypeError(f"{given!r} is no list")
     return tuple(map(_text, given))
 
 
 def as_bounds(given: object) -> Bounds | None:
-    """A number of a data set, or a range of it (low, high), as bounds; None if nothing is given."""
+    """Converts what a data set gives for a number to bounds: a range (low, high), or one number n as (n, n).
+
+    Returns None for None.
+    """
     if given is None:
         return None
     return (float(given[0]), float(given[1])) if isinstance(given, tuple) else (float(given), float(given))
 
 
 def _within(bounds: Bounds, wider: Bounds) -> bool:
-    """Whether all numbers within the bounds lie within wider ones; bounds (n, n) hold just n."""
+    """Tells whether all numbers within the bounds lie within wider bounds. Bounds (n, n) contain only n."""
     low, high = bounds
     return wider[0] <= low and (high < wider[1] or low < high == wider[1])
 
 
 def _one_value(label: Label) -> list[Rule]:
-    """The rules that keep a choice to one of its values."""
+    """Returns the rules by which a choice has exactly one of its values."""
     names = label.outputs
     if len(names) == len(label.values):
         return [Rule("exactly_one", names)]
@@ -290,12 +304,13 @@ def _one_value(label: Label) -> list[Rule]:
 
 
 def _chosen(label: Label, assignment: Mapping[str, bool]) -> Value:
+    """Returns the value that a choice has in an assignment."""
     held = [value for value in label.values if value.attribute and assignment[value.attribute.name]]
     return (held or [value for value in label.values if not value.attribute])[0]
 
 
 def _choice_assignment(label: Label, given: str | None) -> dict[str, bool | None]:
-    """What one value of a choice says of its attributes; a coarse value leaves open which of its values it is."""
+    """Returns {attribute: bool} of a choice with the given value; None where a coarse value leaves it open."""
     found: dict[str, bool | None] = {}
     for value in label.values:
         if value.attribute:
@@ -305,7 +320,7 @@ def _choice_assignment(label: Label, given: str | None) -> dict[str, bool | None
 
 
 def _faults(vocabulary: Vocabulary) -> list[str]:
-    """What is wrong with the labels together, one line a fault."""
+    """Returns what is wrong with the labels, topics and rules together, a line for each fault."""
     faults = [] if vocabulary.labels else ["it has no label"]
     words = [label.word for label in vocabulary.labels]
     words += [label.groups.word for label in vocabulary.labels if label.groups]

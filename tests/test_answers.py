@@ -15,6 +15,8 @@ from faceinsight.models.data.sampling import sample_labels
 from faceinsight.models.data.synthetic import generate
 from faceinsight.models.vocabulary import load_vocabulary
 
+pytestmark = pytest.mark.slow
+
 FACES = 12
 QUESTIONS = held_out()
 
@@ -28,7 +30,7 @@ def faces(model):
 @pytest.mark.parametrize(("name", "least"), [("everyday", 0.99), ("roundabout", 0.93)])
 def test_yes_no_answers_agree_with_the_labels(model, faces, name, least):
     found = agreement(model, faces, QUESTIONS.yes_no[name])
-    # the README says which questions nano misreads
+    # docs/model-card.md says which questions nano misreads
     assert found["agree"] >= least, found["misread"]
 
 

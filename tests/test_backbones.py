@@ -27,6 +27,8 @@ from faceinsight.models.presets import EDGE, PAPER, PRESETS, preset
 from faceinsight.models.training.recipe import Recipe, train
 from faceinsight.runtime.errors import InputError
 
+pytestmark = pytest.mark.slow
+
 LAYERS = {"num_hidden_layers": 2, "num_attention_heads": 2}
 # wide enough for products that pay in INT8
 CORPUS = [f"{a}{b} {b}{a}" for a in ("smil", "beard", "hair", "glass", "wear") for b in ("ing", "ed", "less", "es")]
@@ -165,7 +167,7 @@ def test_a_bundle_answers_as_pytorch_does(trained, tmp_path, precision):
     folder, _ = trained
     photos = save_photos(tmp_path)
     manifest = build_bundle(folder / "run" / "model", tmp_path / "bundle", precision=precision, calibration=photos)
-    errors = {stage: entry["error"]["value"] for stage, entry in manifest["stages"].items()}
+    errors = {stage: entry.error.value for stage, entry in manifest.stages.items()}
     if precision == "fp32":
         # a random model never ends its reading: the token that then ends it is not PyTorch's choice
         assert errors["language"] < 0.03 and errors["parser"] <= 1e-3, errors
@@ -184,7 +186,7 @@ def test_tensorrt_compiles_every_stage(trained, tmp_path):
     pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx is not installed")
     photos, model = save_photos(tmp_path), trained[0] / "run" / "model"
     manifest = build_bundle(model, tmp_path / "bundle", "tensorrt-rtx", calibration=photos, sm=(80, 86, 89, 120))
-    layers = {stage: entry["layers"] for stage, entry in manifest["stages"].items()}
+    layers = {stage: entry.layers for stage, entry in manifest.stages.items()}
     assert all("QUANTIZE" in layers[stage] for stage in ("parser", "vision", "fusion"))
     depth = DECODER["num_hidden_layers"]
     assert (layers["language"]["ATTENTION_INPUT"], layers["language"]["KV_CACHE_UPDATE"]) == (depth, 2 * depth)

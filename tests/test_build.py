@@ -1,5 +1,6 @@
 """The bundle that ships is the one that the committed weights give; bundles appear whole or not at all."""
 
+import dataclasses
 import json
 import os
 
@@ -12,8 +13,9 @@ from faceinsight import FaceInsight
 from faceinsight.build_engines.build import build_bundle
 from faceinsight.commands.app import app
 from faceinsight.models.checkpoint import model_directory
-from faceinsight.runtime.bundle import MANIFEST, NANO, STAGES, read_bundle, write_bundle
+from faceinsight.runtime.bundle import MANIFEST, NANO, read_bundle, write_bundle
 from faceinsight.runtime.errors import BundleError, InputError
+from faceinsight.runtime.manifest import STAGES, Candidate
 
 
 @pytest.fixture(scope="module")
@@ -23,6 +25,11 @@ def rebuilt(tmp_path_factory):
     return read_bundle(out)
 
 
+@pytest.fixture
+def shipped():
+    return read_bundle(NANO)
+
+
 @pytest.fixture(scope="module")
 def full(tmp_path_factory):
     out = tmp_path_factory.mktemp("bundle") / "nano-fp32"
@@ -30,9 +37,10 @@ def full(tmp_path_factory):
     return out
 
 
+@pytest.mark.slow
 def test_building_again_gives_the_shipped_bundle(rebuilt):
     shipped = read_bundle(NANO)
-    assert rebuilt.manifest["model_hash"] == shipped.manifest["model_hash"]
+    assert rebuilt.manifest.model_hash == shipped.manifest.model_hash
     for stage in STAGES:
         if rebuilt.files[stage] != shipped.files[stage]:
             # another CPU or exporter may round differently; then the graphs must still be the same to a rounding step
@@ -48,19 +56,22 @@ def assert_same_graph(a: onnx.ModelProto, b: onnx.ModelProto) -> None:
         np.testing.assert_allclose(left, right, rtol=0 if integer else 1e-5, atol=1 if integer else 1e-6)
 
 
+@pytest.mark.slow
 def test_errors_in_the_manifest_are_small(rebuilt):
-    stages = rebuilt.manifest["stages"]
-    assert stages["parser"]["error"]["value"] < 0.03
-    assert stages["vision"]["error"]["value"] < 0.12
-    assert stages["fusion"]["error"]["value"] < 0.02
-    assert stages["language"]["error"]["value"] < 0.02
+    stages = rebuilt.manifest.stages
+    assert stages["parser"].error.value < 0.03
+    assert stages["vision"].error.value < 0.12
+    assert stages["fusion"].error.value < 0.02
+    assert stages["language"].error.value < 0.02
 
 
+@pytest.mark.slow
 def test_fp32_bundle_equals_pytorch(full):
-    for stage, entry in read_bundle(full).manifest["stages"].items():
-        assert entry["error"]["value"] < 2e-3, stage
+    for stage, entry in read_bundle(full).manifest.stages.items():
+        assert entry.error.value < 2e-3, stage
 
 
+@pytest.mark.slow
 def test_int8_speaks_like_fp32(full, astronaut):
     """The same labels and words about the photograph, and probabilities close by."""
     small, large = FaceInsight.load(), FaceInsight.load(full)
@@ -71,16 +82,16 @@ def test_int8_speaks_like_fp32(full, astronaut):
         assert small.ask(a, question).text == large.ask(b, question).text
 
 
-def test_a_failed_write_leaves_the_old_bundle(tmp_path, rebuilt):
-    out, manifest = write_again(tmp_path, rebuilt)
+def test_a_failed_write_leaves_the_old_bundle(tmp_path, shipped):
+    out, manifest = write_again(tmp_path, shipped)
     with pytest.raises(TypeError):
-        write_bundle(out, manifest | {"name": "new"}, {"parser.onnx": "not bytes"})
-    assert read_bundle(out).manifest["name"] == "faceinsight"
+        write_bundle(out, dataclasses.replace(manifest, name="new"), {"parser.onnx": "not bytes"})
+    assert read_bundle(out).manifest.name == "faceinsight"
     assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
 
 
-def test_a_rename_that_fails_brings_the_old_bundle_back(tmp_path, rebuilt, monkeypatch):
-    out, manifest = write_again(tmp_path, rebuilt)
+def test_a_rename_that_fails_brings_the_old_bundle_back(tmp_path, shipped, monkeypatch):
+    out, manifest = write_again(tmp_path, shipped)
     replace, calls = os.replace, []
 
     def second_fails(source, target):
@@ -91,21 +102,20 @@ def test_a_rename_that_fails_brings_the_old_bundle_back(tmp_path, rebuilt, monke
 
     monkeypatch.setattr(os, "replace", second_fails)
     with pytest.raises(BundleError, match="No space left"):
-        write_bundle(out, manifest | {"name": "new"}, files_of(rebuilt))
-    assert read_bundle(out).manifest["name"] == "faceinsight"
+        write_bundle(out, dataclasses.replace(manifest, name="new"), files_of(shipped))
+    assert read_bundle(out).manifest.name == "faceinsight"
     assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
 
 
-def test_a_bundle_is_replaced_whole(tmp_path, rebuilt):
-    out, manifest = write_again(tmp_path, rebuilt)
-    write_bundle(out, manifest | {"name": "new"}, files_of(rebuilt))
-    assert read_bundle(out).manifest["name"] == "new"
+def test_a_bundle_is_replaced_whole(tmp_path, shipped):
+    out, manifest = write_again(tmp_path, shipped)
+    write_bundle(out, dataclasses.replace(manifest, name="new"), files_of(shipped))
+    assert read_bundle(out).manifest.name == "new"
     assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
 
 
 def files_of(bundle) -> dict[str, bytes]:
-    entries = bundle.manifest["stages"] | {"tokenizer": bundle.manifest["tokenizer"]}
-    return {entry["file"]: bundle.files[name] for name, entry in entries.items()}
+    return {entry.file: bundle.files[name] for name, entry in bundle.manifest.files.items()}
 
 
 def write_again(folder, bundle):
@@ -116,19 +126,19 @@ def write_again(folder, bundle):
 @pytest.mark.parametrize(
     "found", [{"precious.txt": "keep me"}, {MANIFEST: '{"name": "my web app"}', "index.html": "keep me"}]
 )
-def test_out_must_not_be_someone_elses_folder(tmp_path, found):
+def test_out_must_not_be_someone_elses_folder(tmp_path, shipped, found):
     for name, text in found.items():
         (tmp_path / name).write_text(text)
     with pytest.raises(BundleError, match="not a bundle"):
-        write_bundle(tmp_path, {}, {})
+        write_bundle(tmp_path, shipped.manifest, {})
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == found
 
 
-def test_a_bundle_with_other_files_beside_it_is_not_replaced(tmp_path, rebuilt):
-    out, manifest = write_again(tmp_path, rebuilt)
+def test_a_bundle_with_other_files_beside_it_is_not_replaced(tmp_path, shipped):
+    out, manifest = write_again(tmp_path, shipped)
     (out / "notes.txt").write_text("keep me")
     with pytest.raises(BundleError, match=r"notes\.txt"):
-        write_bundle(out, manifest, files_of(rebuilt))
+        write_bundle(out, manifest, files_of(shipped))
     assert (out / "notes.txt").read_text() == "keep me"
 
 
@@ -149,12 +159,13 @@ def test_a_missing_calibration_is_found_before_anything_is_exported(tmp_path, mo
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_the_manifest_says_why_a_precision_was_taken(rebuilt, full):
-    for name, stages in (("int8", rebuilt.manifest["stages"]), ("fp32", read_bundle(full).manifest["stages"])):
+    for name, stages in (("int8", rebuilt.manifest.stages), ("fp32", read_bundle(full).manifest.stages)):
         for entry in stages.values():
-            assert entry["candidates"] == {name: {"error": entry["error"], "latency_ms": entry["latency_ms"]}}
-            assert entry["choice"] == "asked for"
-        assert stages["language"]["in_place"] is True
+            assert entry.candidates == {name: Candidate(entry.error, entry.latency_ms)}
+            assert entry.choice == "asked for"
+        assert stages["language"].in_place is True
 
 
 @pytest.mark.parametrize(

@@ -18,10 +18,10 @@ from faceinsight.models.data.synthetic import generate
 from faceinsight.models.faceinsight import FaceInsightModel
 from faceinsight.models.language_model import LanguageModel
 from faceinsight.runtime.errors import InputError
-from faceinsight.runtime.labels import labels_from_assignment
 from faceinsight.runtime.prompt import Prompter
-from faceinsight.runtime.rules import consistent_assignment, rules_for
 from faceinsight.runtime.targets import TENSORRT_RTX
+
+pytestmark = pytest.mark.slow
 
 VOCAB, WIDTH, VISUAL, CONTEXT = 100, 64, 5, 32
 TINY = {
@@ -187,12 +187,11 @@ def test_nano_in_int4_says_the_same():
     visual, probabilities = (
         x.numpy() for x in nano.fusion(nano.vision(pixels["vision"]), nano.parser(pixels["parser"]))
     )
-    names = nano.config.attributes.names
-    known = dict(zip(names, probabilities[0].tolist(), strict=True))
-    prompter = Prompter(nano.tokenizer_json, nano.config.prompt, nano.language.vocab_size)
+    vocabulary = nano.config.vocabulary
+    prompter = Prompter(nano.tokenizer_json, nano.config.prompt, nano.language.vocab_size, vocabulary)
     context = nano.config.context
     full, small = (Session(language_graph(nano.language, context, quantize)) for quantize in (None, "int4"))
-    prefix = prompter.prefix(labels_from_assignment(consistent_assignment(known, rules_for(names))), visual.shape[1])
+    prefix = prompter.prefix(vocabulary.decide(*vocabulary.outputs(probabilities[0])), visual.shape[1])
     wanted, found = [], []
     for question in ("is the person wearing glasses?", "what colour is the hair?", "describe this face"):
         ids, position = [*prefix, *prompter.question(question, 64)], 0

@@ -16,9 +16,10 @@ from faceinsight.build_engines import plan_cache, tensorrt
 from faceinsight.build_engines.plan_cache import TimingCache, fingerprint, plan_path, timing_path
 from faceinsight.build_engines.tensorrt import CompileOptions, compile_stage
 from faceinsight.runtime.disk_cache import read, write
+from faceinsight.runtime.manifest import Gpu
 from faceinsight.runtime.targets import TENSORRT, TENSORRT_RTX
 
-GPU = {"name": "Orin (nvgpu)", "sm": 87}
+GPU = Gpu("Orin (nvgpu)", 87)
 STAND_IN = dataclasses.replace(TENSORRT, module="tensorrt_rtx", oldest=(1, 0))
 """TensorRT, but its library is TensorRT-RTX, which has the same calls."""
 
@@ -76,12 +77,12 @@ def test_what_decides_the_engine_is_in_its_key(compiled, monkeypatch, changes):
 
 def test_other_weights_another_version_and_another_gpu_are_other_engines(monkeypatch):
     graph = product()
-    key = fingerprint(graph, "1.7.1", GPU)
-    assert key == fingerprint(product(), "1.7.1", GPU)
-    others = [(product(1), "1.7.1", GPU), (graph, "1.8.0", GPU), (graph, "1.7.1", GPU | {"sm": 110})]
+    key = fingerprint(graph, "1.7.1", 87)
+    assert key == fingerprint(product(), "1.7.1", 87)
+    others = [(product(1), "1.7.1", 87), (graph, "1.8.0", 87), (graph, "1.7.1", 110)]
     assert len({key, *(fingerprint(*other) for other in others)}) == 4
     monkeypatch.setattr(plan_cache, "FORMAT", 2)
-    assert fingerprint(graph, "1.7.1", GPU) != key
+    assert fingerprint(graph, "1.7.1", 87) != key
 
 
 def test_without_the_cache_nothing_is_read_or_kept(compiled, folder):
@@ -108,6 +109,7 @@ def _compile() -> tuple[bool, int]:
     return plan.float32 == (), plan.layers["MATRIX_MULTIPLY"]
 
 
+@pytest.mark.slow
 def test_two_processes_build_at_once(folder):
     pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx is not installed")
     with multiprocessing.get_context("spawn").Pool(2) as pool:
@@ -180,6 +182,7 @@ def _timings() -> bytes | None:
     return read(timing_path("tensorrt", "10.3.0", GPU))
 
 
+@pytest.mark.slow
 def test_timings_of_several_builds_end_up_together():
     _measure("first")
     jobs = [multiprocessing.get_context("spawn").Process(target=_measure, args=(f"job{i}", 0.5)) for i in range(2)]

@@ -10,8 +10,8 @@ from faceinsight.calibration.histogram import Histogram
 from faceinsight.calibration.policy import POLICIES, Policy, integer_operators, observed_tensors
 from faceinsight.calibration.ranges import activation_ranges
 from faceinsight.calibration.scales import read_scales, scales_of_model, write_scales
-from faceinsight.runtime.bundle import PERCEPTION_STAGES
 from faceinsight.runtime.errors import InputError
+from faceinsight.runtime.manifest import PERCEPTION_STAGES
 from faceinsight.runtime.targets import TARGETS
 
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -26,15 +27,18 @@ from faceinsight.calibration.scales import read_scales
 from faceinsight.models.checkpoint import model_directory
 from faceinsight.models.data.synthetic import generate
 from faceinsight.models.faceinsight import FaceInsightModel
-from faceinsight.runtime import cuda
+from faceinsight.runtime import cuda, manifest
 from faceinsight.runtime import gpu_perception as gpu
-from faceinsight.runtime.bundle import MANIFEST, NANO, sealed, write_bundle
+from faceinsight.runtime.backend import open_backend
+from faceinsight.runtime.bundle import MANIFEST, NANO, read_bundle, write_bundle
 from faceinsight.runtime.cuda import DeviceArray, OutOfMemoryError
 from faceinsight.runtime.errors import BundleError, FaceInsightError, InputError, NoFaceError
 from faceinsight.runtime.frame import DeviceFrame, device_frame
 from faceinsight.runtime.image import crop_matrix, warp
 
 from . import simulated_gpu
+
+pytestmark = pytest.mark.slow
 
 QUESTIONS = ("Is she smiling?", "What colour is the hair?", "describe this face")
 BOX = (183.0, 69.0, 266.0, 179.0)
@@ -49,23 +53,33 @@ def plans(tmp_path_factory):
     exported = export_stages(model)
     graphs = {s: for_tensorrt(quantize_w8a8(graph, ranges[s], "tensorrt")) for s, graph in exported.items()}
     graphs["language"] = language_graph(model.language, model.config.context, "int8", half=True)
-    manifest, files = json.loads((NANO / MANIFEST).read_text()), {}
-    manifest |= {"target": "tensorrt-rtx", "engine": {"kind": "tensorrt-rtx", "version": "1.7.1"}}
-    manifest["device"] = {"compute_capabilities": [89], "max_faces": 2, "gpu": None}
+    nano = read_bundle(NANO)
+    files, stages = {nano.manifest.tokenizer.file: nano.files["tokenizer"]}, {}
     for stage, graph in graphs.items():
         content = graph.SerializeToString()
-        files[f"{stage}.plan"] = content
-        manifest["stages"][stage] |= interface(graph)
-        manifest["stages"][stage] |= {"file": f"{stage}.plan", "sha256": hashlib.sha256(content).hexdigest()}
-    files["tokenizer.json"] = (NANO / "tokenizer.json").read_bytes()
+        inputs, outputs = interface(graph)
+        name, digest = f"{stage}.plan", hashlib.sha256(content).hexdigest()
+        files[name] = content
+        entry = nano.manifest.stages[stage]
+        stages[stage] = replace(entry, file=name, sha256=digest, inputs=inputs, outputs=outputs)
+    written = replace(
+        nano.manifest,
+        target="tensorrt-rtx",
+        engine=manifest.Engine("tensorrt-rtx", "1.7.1"),
+        device=manifest.Device(None, (89,), max_faces=2),
+        stages=stages,
+    )
     out = tmp_path_factory.mktemp("gpu") / "bundle"
-    write_bundle(out, manifest, files)
+    write_bundle(out, written, files)
     return out
 
 
 @pytest.fixture
 def load(plans, monkeypatch):
-    """Loads the bundle (or another) on a new simulated GPU; `load.device` and `load.library` are the latest."""
+    """Loads the bundle (or another) on a new simulated GPU.
+
+    `load.device`, `load.library` and `load.backend` are those of the latest call.
+    """
 
     def loaded(seed: int = 0, bundle=plans, version: str = "1.7.1", rtx: bool = True):
         load.device = simulated_gpu.Device(seed=seed)
@@ -73,7 +87,9 @@ def load(plans, monkeypatch):
         monkeypatch.setattr(cuda, "Device", lambda ordinal: load.device)
         for module in ("tensorrt", "tensorrt_rtx"):
             monkeypatch.setitem(sys.modules, module, load.library)
-        return FaceInsight.load(bundle, "cuda:0")
+        opened = read_bundle(bundle)
+        load.backend = open_backend(opened, "cuda:0", None)
+        return FaceInsight(opened, load.backend)
 
     load = loaded
     return loaded
@@ -119,7 +135,7 @@ def test_an_order_that_events_do_not_bind_goes_wrong(load, astronaut, monkeypatc
     found = []
     for seed in range(4):
         model = load(seed)
-        model._perception._capture = False
+        load.backend.perception.use_graphs = False
         found.append(model.perceive(astronaut, BOX).visual_tokens.numpy())
     assert not all(np.array_equal(tokens, wanted) for tokens in found)
 
@@ -127,7 +143,7 @@ def test_an_order_that_events_do_not_bind_goes_wrong(load, astronaut, monkeypatc
 def test_the_schedule(load, astronaut):
     """Parser and vision encoder on two streams after the crop, fusion after both, the host copies last."""
     model = load()
-    model._perception._capture, model._perception._graphs = False, {}
+    load.backend.perception.use_graphs = False
     start = len(load.device.log)
     model.perceive(astronaut, BOX)
     log = [(stream, what) for stream, what in load.device.log[start:] if what not in ("record", "wait")]
@@ -172,13 +188,11 @@ def test_more_faces_than_one_batch_takes(load, astronaut):
 
 def test_a_cache_that_the_engine_cannot_write_in_place(load, plans, tmp_path):
     """As with TensorRT before 10.15: two caches that swap."""
-
-    def swap(manifest):
-        manifest["stages"]["language"]["in_place"] = False
-
     one, image = load(), generate(343).image
     wanted = [one.ask(one.perceive(image), question).text for question in QUESTIONS]
-    two = load(bundle=changed(plans, tmp_path / "bundle", swap))
+    stages = one.bundle.manifest.stages
+    stages = stages | {"language": replace(stages["language"], in_place=False)}
+    two = load(bundle=changed(plans, tmp_path / "bundle", stages=stages))
     face = two.perceive(image)
     for _ in range(2):
         assert [two.ask(face, question).text for question in QUESTIONS] == wanted
@@ -230,8 +244,8 @@ def test_the_next_frame_is_perceived_while_this_ones_answer_is_decoded(load, ast
     begun, start = next(pieces), len(load.device.log)
     with ThreadPoolExecutor(1) as other_thread:
         assert other_thread.submit(model.perceive, astronaut, BOX).result().labels == face.labels
-    language = model._decoder.engine._stream.number
-    assert language not in {stream for stream, _ in load.device.log[start:]}
+    language = {stream for stream, what in load.device.log[:start] if what == "language"}
+    assert not language & {stream for stream, _ in load.device.log[start:]}
     assert begun + "".join(pieces) == wanted
 
 
@@ -452,11 +466,11 @@ def refused(call, error: type, *parts: str) -> None:
         assert part in str(caught.value)
 
 
-def changed(plans, folder, change) -> object:
+def changed(plans, folder, **fields) -> object:
+    """Copies the bundle with other values of some fields of its manifest."""
     shutil.copytree(plans, folder)
-    manifest = json.loads((plans / MANIFEST).read_text())
-    change(manifest)
-    (folder / MANIFEST).write_text(json.dumps(sealed(manifest)))
+    written = replace(read_bundle(plans).manifest, **fields)
+    (folder / MANIFEST).write_text(json.dumps(written.to_json()))
     return folder
 
 
@@ -465,18 +479,12 @@ def test_another_version_of_the_library(load):
 
 
 def test_another_gpu(load, plans, tmp_path):
-    def other(manifest):
-        manifest["device"]["compute_capabilities"] = [86, 120]
-
-    bundle = changed(plans, tmp_path / "bundle", other)
+    bundle = changed(plans, tmp_path / "bundle", device=manifest.Device(None, (86, 120), 2))
     refused(
         lambda: load(bundle=bundle), BundleError, "built for SM 86, 120", "Simulated GPU (SM 89)", "faceinsight build"
     )
-
-    def orin(manifest):
-        manifest["device"] |= {"gpu": {"name": "Orin", "sm": 87}, "compute_capabilities": "any"}
-
-    bundle = changed(plans, tmp_path / "orin", orin)
+    orin = manifest.Device(manifest.Gpu("Orin", 87), "any", 2)
+    bundle = changed(plans, tmp_path / "orin", device=orin)
     refused(lambda: load(bundle=bundle), BundleError, "built for Orin (SM 87)", "Simulated GPU (SM 89)")
 
 
@@ -489,6 +497,11 @@ def test_a_plan_that_the_library_refuses(load, monkeypatch):
 
     monkeypatch.setattr(simulated_gpu.TensorRT, "__init__", foreign)
     refused(load, BundleError, "refuses the plan of refiner", "another platform", "faceinsight build")
+
+
+def test_plans_are_given_to_the_library_once(load):
+    model = load()
+    refused(lambda: open_backend(model.bundle, "cuda:0", None), BundleError, "was opened before", "read it again")
 
 
 def test_a_missing_library(plans, monkeypatch):
@@ -504,12 +517,10 @@ def test_without_pycuda(plans, monkeypatch):
 
 def test_tensorrt_has_another_interface_than_tensorrt_rtx(load, plans, tmp_path, astronaut):
     """Its runtime config knows no kernels that are compiled here."""
-
-    def other(manifest):
-        manifest |= {"target": "tensorrt", "engine": {"kind": "tensorrt", "version": "10.16.2"}}
-        manifest["device"] |= {"gpu": {"name": "Simulated GPU", "sm": 89}}
-
-    model = load(bundle=changed(plans, tmp_path / "bundle", other), version="10.16.2", rtx=False)
+    engine = manifest.Engine("tensorrt", "10.16.2")
+    device = manifest.Device(manifest.Gpu("Simulated GPU", 89), (89,), 2)
+    other = changed(plans, tmp_path / "bundle", target="tensorrt", engine=engine, device=device)
+    model = load(bundle=other, version="10.16.2", rtx=False)
     assert model.ask(model.perceive(astronaut, BOX), QUESTIONS[0]).text.startswith("Yes")
 
 
@@ -560,8 +571,7 @@ def test_after_a_failed_call_the_next_one_is_answered(load, astronaut, stage):
     model = load()
     face = model.perceive(astronaut, BOX)
     wanted = model.ask(face, QUESTIONS[0]).text
-    model._perception._graphs, model._perception._capture = {}, False
-    model._decoder.engine._capture = False
+    load.backend.perception.use_graphs = load.backend.language.use_graphs = False
     load.library.failing.add(stage)
     call = (lambda: model.ask(face, QUESTIONS[1])) if stage == "language" else (lambda: model.perceive(astronaut, BOX))
     refused(call, FaceInsightError, "failed: an illegal something")

@@ -21,9 +21,11 @@ from faceinsight.build_engines.tensorrt import compile_engine
 from faceinsight.build_engines.verify import UnoptimisedEngine
 from faceinsight.models.checkpoint import model_directory
 from faceinsight.models.faceinsight import FaceInsightModel
-from faceinsight.runtime.bundle import STAGES
 from faceinsight.runtime.errors import InputError
+from faceinsight.runtime.manifest import STAGES
 from faceinsight.runtime.targets import TENSORRT_RTX
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

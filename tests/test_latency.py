@@ -11,6 +11,8 @@ from faceinsight.benchmarks.latency import bench
 from faceinsight.benchmarks.pytorch_peer import PytorchPeer
 from faceinsight.runtime.errors import InputError
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def output(astronaut):

@@ -10,6 +10,8 @@ from faceinsight.models.data.synthetic import generate
 from faceinsight.runtime import engine
 from faceinsight.runtime.errors import BundleError, InputError
 
+pytestmark = pytest.mark.slow
+
 QUESTIONS = ("Is he smiling?", "What colour is the hair?", "describe this face")
 
 

@@ -19,6 +19,8 @@ from faceinsight.models.faceinsight import FaceInsightModel
 from faceinsight.models.vocabulary import load_vocabulary
 from faceinsight.runtime.bundle import NANO, read_bundle
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def network() -> FaceInsightModel:

@@ -25,6 +25,8 @@ from faceinsight.runtime.pipeline import Face
 
 from .stand_ins import FACES, FLAGS, NANO, StandIn, replies, save_faces
 
+pytestmark = pytest.mark.slow
+
 BYTES = sorted(pre_tokenizers.ByteLevel.alphabet())
 LANGUAGE = {
     "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2,

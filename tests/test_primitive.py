@@ -19,6 +19,8 @@ from faceinsight.runtime.targets import TENSORRT_RTX
 
 from .test_build_language import CONTEXT, MODELS, random_model, reference, tokens, visual_tokens
 
+pytestmark = pytest.mark.slow
+
 COMPOSITE = {"RMSNormalization", "RotaryEmbedding", "TensorScatter", "Attention"}
 
 

@@ -23,6 +23,8 @@ from faceinsight.models.config import AttributeConfig, BackboneConfig, FaceInsig
 from faceinsight.models.faceinsight import FaceInsightModel
 from faceinsight.runtime.errors import InputError
 
+pytestmark = pytest.mark.slow
+
 SIZE = 64
 CONFIG = FaceInsightConfig(
     parser=BackboneConfig("segformer", {

@@ -15,6 +15,8 @@ from faceinsight.commands.app import main
 from faceinsight.models.config import BackboneConfig
 from faceinsight.runtime.targets import TENSORRT_RTX
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def small(monkeypatch):

@@ -114,14 +114,3 @@ def test_every_bundle_tells_its_limits():
     graph = onnx.load_model_from_string(bundle.files["language"])
     for name, tokens in (("prefill", 100), ("question", 10), ("token", 1)):
         assert works[name] == of_graph(graph, {"batch": 1, "tokens": tokens, "visual": 50}), name
-
-
-def test_a_bundle_of_an_older_build_has_no_limits():
-    bundle = read_bundle(NANO)
-    stages = {
-        stage: {k: v for k, v in entry.items() if k != "work"} for stage, entry in bundle.manifest["stages"].items()
-    }
-    older = dataclasses.replace(bundle, manifest=bundle.manifest | {"stages": stages})
-    assert of_bundle(older, 100, 10) == {} == of_this_machine(older, 100, 10, 2)
-    with pytest.raises(roofline.InputError, match="does not tell its work; rebuild"):
-        roofline.roofline(older)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import collections
-import json
 import signal
 import sys
 
@@ -31,14 +30,18 @@ from faceinsight.models.data.augment import crop_pair, nominal_matrix
 from faceinsight.models.data.synthetic import generate
 from faceinsight.models.faceinsight import FaceInsightModel
 from faceinsight.runtime import tensorrt as runtime_tensorrt
-from faceinsight.runtime.bundle import PERCEPTION_STAGES
+from faceinsight.runtime.bundle import read_bundle
 from faceinsight.runtime.errors import BundleError, InputError
+from faceinsight.runtime.manifest import PERCEPTION_STAGES, Candidate, Device, Engine, Gpu
 from faceinsight.runtime.targets import TENSORRT, TENSORRT_RTX
 
 from . import simulated_gpu
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx is not installed")
 GPUS = (80, 86, 89, 120)
+ORIN = Gpu("Orin", 87)
 
 
 @pytest.fixture(scope="module")
@@ -60,8 +63,7 @@ def test_an_int8_stage_compiles_and_multiplies_nothing_in_float32(graphs, stage)
     kinds = collections.Counter(node.op_type for node in graphs[stage].graph.node)
     assert plan.layers["QUANTIZE"] == kinds["QuantizeLinear"] >= 4
     assert plan.layers["DEQUANTIZE"] == kinds["DequantizeLinear"]
-    inputs = plan.interface["inputs"]
-    assert {value["dtype"] for value in inputs.values()} <= {"uint8", "int32", "float16"}
+    assert {value.dtype for value in plan.tensors.values()} <= {"uint8", "int32", "float16"}
 
 
 def test_what_stays_in_float32_is_found(graphs):
@@ -94,23 +96,23 @@ def test_the_half_graph_computes_the_same(nano, graphs, stage):
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory):
     out = tmp_path_factory.mktemp("rtx") / "bundle"
-    assert build_bundle(None, out, "tensorrt-rtx", sm=GPUS, max_faces=2)["target"] == "tensorrt-rtx"
+    assert build_bundle(None, out, "tensorrt-rtx", sm=GPUS, max_faces=2).target == "tensorrt-rtx"
     return out
 
 
 def test_a_bundle_says_what_it_was_compiled_for(bundle):
-    manifest = json.loads((bundle / "manifest.json").read_text())
-    assert manifest["engine"] == {"kind": "tensorrt-rtx", "version": CompileOptions(TENSORRT_RTX).version}
-    assert manifest["device"] == {"gpu": None, "compute_capabilities": list(GPUS), "max_faces": 2}
-    for stage, entry in manifest["stages"].items():
-        assert entry["file"] == f"{stage}.plan" and (bundle / entry["file"]).stat().st_size == entry["bytes"]
-        assert entry["latency_ms"] is None and entry["layers"]["CONSTANT"] > 0
-        assert entry["candidates"] == {"int8": {"error": entry["error"], "latency_ms": None}}
-        assert "its graph on the CPU, unoptimised" in entry["error"]["measure"]
-    language = manifest["stages"]["language"]
-    assert language["inputs"]["past_key_0"]["dtype"] == "float16" and language["error"]["value"] < 0.02
-    assert language["in_place"] is True and language["profiles"] == ["prefill", "decode"]
-    assert 0 < manifest["stages"]["vision"]["error"]["value"] < 0.2
+    manifest = read_bundle(bundle).manifest
+    assert manifest.engine == Engine("tensorrt-rtx", CompileOptions(TENSORRT_RTX).version)
+    assert manifest.device == Device(None, GPUS, max_faces=2)
+    for stage, entry in manifest.stages.items():
+        assert entry.file == f"{stage}.plan" and (bundle / entry.file).stat().st_size == entry.bytes
+        assert entry.latency_ms is None and entry.layers["CONSTANT"] > 0
+        assert entry.candidates == {"int8": Candidate(entry.error)}
+        assert "its graph on the CPU, unoptimised" in entry.error.measure
+    language = manifest.stages["language"]
+    assert language.inputs["past_key_0"].dtype == "float16" and language.error.value < 0.02
+    assert language.in_place is True and language.profiles == ("prefill", "decode")
+    assert 0 < manifest.stages["vision"].error.value < 0.2
 
 
 class Library:
@@ -130,22 +132,21 @@ class Library:
 )
 def test_versions_without_attention_layers_get_primitive_ones(monkeypatch, version, composite):
     monkeypatch.setitem(sys.modules, "tensorrt", Library(version))
-    monkeypatch.setattr(tensorrt, "gpu", lambda: {"name": "Orin", "sm": 87})
+    monkeypatch.setattr(tensorrt, "gpu", lambda: ORIN)
     assert CompileOptions(TENSORRT).composite is composite
-    assert CompileOptions(TENSORRT).device["compute_capabilities"] == [87]
+    assert CompileOptions(TENSORRT).device.compute_capabilities == (87,)
 
 
 def test_a_bundle_for_jetpack_6(tmp_path, monkeypatch):
     """TensorRT 10.3's whole path, but that TensorRT-RTX compiles it."""
     monkeypatch.setitem(sys.modules, "tensorrt", Library("10.3.0"))
-    monkeypatch.setattr(tensorrt, "gpu", lambda: {"name": "Orin", "sm": 87})
+    monkeypatch.setattr(tensorrt, "gpu", lambda: ORIN)
     manifest = build_bundle(None, tmp_path / "bundle", "tensorrt", workspace_mib=512)
-    assert manifest["engine"] == {"kind": "tensorrt", "version": "10.3.0"}
-    gpu = {"name": "Orin", "sm": 87}
-    assert manifest["device"] == {"gpu": gpu, "compute_capabilities": [87], "max_faces": 4}
-    language = manifest["stages"]["language"]
-    assert language["in_place"] is False and language["error"]["value"] < 0.02
-    assert not {"ATTENTION_INPUT", "KV_CACHE_UPDATE", "ROTARY_EMBEDDING"} & set(language["layers"])
+    assert manifest.engine == Engine("tensorrt", "10.3.0")
+    assert manifest.device == Device(ORIN, (87,), max_faces=4)
+    language = manifest.stages["language"]
+    assert language.in_place is False and language.error.value < 0.02
+    assert not {"ATTENTION_INPUT", "KV_CACHE_UPDATE", "ROTARY_EMBEDDING"} & set(language.layers)
     with pytest.raises(InputError, match=r"INT4 weights need TensorRT 10\.15 or newer, this is 10\.3\.0"):
         build_bundle(None, tmp_path / "other", "tensorrt", language_weights="int4")
 
