@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import cv2
 import numpy as np
 import pytest
@@ -57,7 +59,8 @@ def celeba(tmp_path_factory):
 def model(celeba, tmp_path_factory):
     out = tmp_path_factory.mktemp("run")
     (out / "recipe.toml").write_text(RECIPE)
-    config = tiny_config(vocabulary=load_vocabulary("celeba"))
+    # the facts are 40 labels, which leave little of a small context to an answer
+    config = dataclasses.replace(tiny_config(vocabulary=load_vocabulary("celeba")), context=384)
     trained = train(Recipe.load(out / "recipe.toml"), config, celeba, out / "run", 1)
     build_bundle(trained, out / "bundle", precision="fp32")
     with FaceInsight.load(out / "bundle", threads=1) as loaded:
