@@ -21,7 +21,7 @@ from faceinsight.models.faceinsight import FaceInsightModel, Fusion
 from faceinsight.models.training.faces import Faces
 from faceinsight.models.training.gallery import encode_faces, encode_nominal
 from faceinsight.models.training.losses import HeadLoss, decision_odds, label_weights
-from faceinsight.models.training.metrics import balanced_accuracy, mean_errors
+from faceinsight.models.training.metrics import balanced_accuracies, mean_errors
 from faceinsight.models.training.stages import AlignmentLearner, prior
 from faceinsight.models.training.trainer import Schedule, device, fit
 from faceinsight.runtime.rules import consistent_assignment
@@ -123,7 +123,7 @@ def score(logits: np.ndarray, targets: np.ndarray, vocabulary: Vocabulary, logic
     ]
     said = np.array([[held[name] for name in names] for held in decided])
     wanted, _ = split_targets(targets, vocabulary)
-    rates = balanced_accuracy(said - 0.5, targets, vocabulary)
+    rates = balanced_accuracies(said - 0.5, targets, vocabulary)
     free = [rate for name, rate in rates.items() if name not in vocabulary.competing]
     figures = {"balanced": float(np.mean(free))} if free else {}
     for label in vocabulary:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from faceinsight.models.data.language import label_language
 from faceinsight.runtime.errors import InputError
-from faceinsight.runtime.label import Bounds, Label
+from faceinsight.runtime.label import Attribute, Bounds, Label
 from faceinsight.runtime.rules import Rule, consistent_assignment
 from faceinsight.runtime.vocabulary import Vocabulary
 
@@ -58,13 +58,14 @@ class Question:
             group = {name: within([bounds], groups) if bounds else None for name, groups in self._groups().items()}
             return {self.name: bounds} | group
         if self.label.kind == "flag":
-            value = labels.get(self.label.name)
-            return {self.name: None if value is None else bool(value)}
-        if self.values is None:
-            return {self.name: vocabulary.value_of(self.label, labels)}
+            given = labels.get(self.label.name)
+            value = None if given is None else bool(given)
+        else:
+            value = vocabulary.value_of(self.label, labels)
+        if self._names_value:
+            return {self.name: value}
         if isinstance(own := labels.get(self.name), bool):  # a data set may know just this of a label
             return {self.name: own}
-        value = vocabulary.value_of(self.label, labels)
         verdicts = {name in self.values for name in _fine(self.label, value)}
         return {self.name: verdicts.pop() if len(verdicts) == 1 else None}
 
@@ -77,7 +78,7 @@ class Question:
             return {self.name: middle(found)} | group
         if self.values is not None:
             verdict = says_yes(reply)
-            if verdict is not None and self.label.kind == "flag":
+            if verdict is not None and self._names_value:
                 verdict = verdict == (True in self.values)
             return {self.name: verdict}
         groups = {value.name: value.bounds for value in self.label.values if value.bounds}
@@ -100,11 +101,15 @@ class Question:
         ordered = all(value.bounds for value in self.label.values)
         return self.name, Scale(self.text, self.label.value_names, coarse, ordered)
 
-    def allows(self, value: str, told: str | bool) -> bool:
-        """Tells whether a choice may have a value when this was told of it."""
-        if self.values is not None:
-            return (value in self.values) == told
-        return value in _fine(self.label, told)
+    def allows(self, value: str | bool, told: str | bool) -> bool:
+        """Tells whether a flag or a choice may have a value when this was told of it."""
+        return value in _fine(self.label, told) if self._names_value else (value in self.values) == told
+
+    @property
+    def _names_value(self) -> bool:
+        """Whether the label's value is told: by an open question, and by one of a flag's own name. By others it is
+        whether Yes is right."""
+        return self.values is None or (self.label.kind == "flag" and self.name == self.label.name)
 
     def _known_bounds(self, vocabulary: Vocabulary, labels: Mapping[str, object]) -> Bounds | None:
         given = labels.get(self.label.name)
@@ -160,12 +165,9 @@ class Survey:
             said = [(q, told[q.name]) for q in self.questions if q.label is label and told.get(q.name) is not None]
             if not said or label.kind == "number":
                 continue
-            if label.kind == "flag":
-                left = [value for value in (True, False) if all(value == answer for _, answer in said)]
-                held = [label.attribute.name] if left == [True] else []
-            else:
-                left = [value for value in label.values if all(q.allows(value.name, answer) for q, answer in said)]
-                held = [value.attribute.name for value in left if value.attribute]
+            values = _attributes(label)
+            left = [value for value in values if all(q.allows(value, answer) for q, answer in said)]
+            held = [values[value].name for value in left if values[value]]
             if not left:
                 return True
             known |= {attribute.name: 0.0 for attribute in label.attributes if attribute.name not in held}
@@ -191,13 +193,18 @@ def _place(question: Question) -> tuple:
     """Sorts what one attribute answers first, then what several do, what none does, and the open questions."""
     if question.values is None:
         return True, False, 0
-    told_by = [value.attribute for value in question.label.values if value.name in question.values and value.attribute]
-    count = 1 if question.label.kind == "flag" else len(told_by)
+    told_by = [attribute for value, attribute in _attributes(question.label).items() if value in question.values]
+    count = len(list(filter(None, told_by)))
     return False, count != 1, -count
 
 
-def _fine(label: Label, value: str | None) -> list[str]:
-    """Returns the values of a choice that a value stands for: itself, or all that have it as their coarse one."""
+def _attributes(label: Label) -> dict[str | bool, Attribute | None]:
+    """Returns value of a flag or a choice -> the attribute that holds with it, if any."""
+    return {value.name: value.attribute for value in label.values} or {True: label.attribute, False: None}
+
+
+def _fine(label: Label, value: str | bool | None) -> list[str | bool]:
+    """Returns the values of a label that a value stands for: itself, or all that have it as their coarse one."""
     if value in label.value_names:
         return [value]
     return [fine.name for fine in label.values if fine.coarse and fine.coarse == value]

@@ -25,6 +25,11 @@ def rebuilt(tmp_path_factory):
     return read_bundle(out)
 
 
+@pytest.fixture
+def shipped():
+    return read_bundle(NANO)
+
+
 @pytest.fixture(scope="module")
 def full(tmp_path_factory):
     out = tmp_path_factory.mktemp("bundle") / "nano-fp32"
@@ -32,6 +37,7 @@ def full(tmp_path_factory):
     return out
 
 
+@pytest.mark.slow
 def test_building_again_gives_the_shipped_bundle(rebuilt):
     shipped = read_bundle(NANO)
     assert rebuilt.manifest.model_hash == shipped.manifest.model_hash
@@ -50,6 +56,7 @@ def assert_same_graph(a: onnx.ModelProto, b: onnx.ModelProto) -> None:
         np.testing.assert_allclose(left, right, rtol=0 if integer else 1e-5, atol=1 if integer else 1e-6)
 
 
+@pytest.mark.slow
 def test_errors_in_the_manifest_are_small(rebuilt):
     stages = rebuilt.manifest.stages
     assert stages["parser"].error.value < 0.03
@@ -58,11 +65,13 @@ def test_errors_in_the_manifest_are_small(rebuilt):
     assert stages["language"].error.value < 0.02
 
 
+@pytest.mark.slow
 def test_fp32_bundle_equals_pytorch(full):
     for stage, entry in read_bundle(full).manifest.stages.items():
         assert entry.error.value < 2e-3, stage
 
 
+@pytest.mark.slow
 def test_int8_speaks_like_fp32(full, astronaut):
     """The same labels and words about the photograph, and probabilities close by."""
     small, large = FaceInsight.load(), FaceInsight.load(full)
@@ -73,16 +82,16 @@ def test_int8_speaks_like_fp32(full, astronaut):
         assert small.ask(a, question).text == large.ask(b, question).text
 
 
-def test_a_failed_write_leaves_the_old_bundle(tmp_path, rebuilt):
-    out, manifest = write_again(tmp_path, rebuilt)
+def test_a_failed_write_leaves_the_old_bundle(tmp_path, shipped):
+    out, manifest = write_again(tmp_path, shipped)
     with pytest.raises(TypeError):
         write_bundle(out, dataclasses.replace(manifest, name="new"), {"parser.onnx": "not bytes"})
     assert read_bundle(out).manifest.name == "faceinsight"
     assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
 
 
-def test_a_rename_that_fails_brings_the_old_bundle_back(tmp_path, rebuilt, monkeypatch):
-    out, manifest = write_again(tmp_path, rebuilt)
+def test_a_rename_that_fails_brings_the_old_bundle_back(tmp_path, shipped, monkeypatch):
+    out, manifest = write_again(tmp_path, shipped)
     replace, calls = os.replace, []
 
     def second_fails(source, target):
@@ -93,14 +102,14 @@ def test_a_rename_that_fails_brings_the_old_bundle_back(tmp_path, rebuilt, monke
 
     monkeypatch.setattr(os, "replace", second_fails)
     with pytest.raises(BundleError, match="No space left"):
-        write_bundle(out, dataclasses.replace(manifest, name="new"), files_of(rebuilt))
+        write_bundle(out, dataclasses.replace(manifest, name="new"), files_of(shipped))
     assert read_bundle(out).manifest.name == "faceinsight"
     assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
 
 
-def test_a_bundle_is_replaced_whole(tmp_path, rebuilt):
-    out, manifest = write_again(tmp_path, rebuilt)
-    write_bundle(out, dataclasses.replace(manifest, name="new"), files_of(rebuilt))
+def test_a_bundle_is_replaced_whole(tmp_path, shipped):
+    out, manifest = write_again(tmp_path, shipped)
+    write_bundle(out, dataclasses.replace(manifest, name="new"), files_of(shipped))
     assert read_bundle(out).manifest.name == "new"
     assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
 
@@ -117,19 +126,19 @@ def write_again(folder, bundle):
 @pytest.mark.parametrize(
     "found", [{"precious.txt": "keep me"}, {MANIFEST: '{"name": "my web app"}', "index.html": "keep me"}]
 )
-def test_out_must_not_be_someone_elses_folder(tmp_path, rebuilt, found):
+def test_out_must_not_be_someone_elses_folder(tmp_path, shipped, found):
     for name, text in found.items():
         (tmp_path / name).write_text(text)
     with pytest.raises(BundleError, match="not a bundle"):
-        write_bundle(tmp_path, rebuilt.manifest, {})
+        write_bundle(tmp_path, shipped.manifest, {})
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == found
 
 
-def test_a_bundle_with_other_files_beside_it_is_not_replaced(tmp_path, rebuilt):
-    out, manifest = write_again(tmp_path, rebuilt)
+def test_a_bundle_with_other_files_beside_it_is_not_replaced(tmp_path, shipped):
+    out, manifest = write_again(tmp_path, shipped)
     (out / "notes.txt").write_text("keep me")
     with pytest.raises(BundleError, match=r"notes\.txt"):
-        write_bundle(out, manifest, files_of(rebuilt))
+        write_bundle(out, manifest, files_of(shipped))
     assert (out / "notes.txt").read_text() == "keep me"
 
 
@@ -150,6 +159,7 @@ def test_a_missing_calibration_is_found_before_anything_is_exported(tmp_path, mo
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_the_manifest_says_why_a_precision_was_taken(rebuilt, full):
     for name, stages in (("int8", rebuilt.manifest.stages), ("fp32", read_bundle(full).manifest.stages)):
         for entry in stages.values():

@@ -109,6 +109,7 @@ def _compile() -> tuple[bool, int]:
     return plan.float32 == (), plan.layers["MATRIX_MULTIPLY"]
 
 
+@pytest.mark.slow
 def test_two_processes_build_at_once(folder):
     pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx is not installed")
     with multiprocessing.get_context("spawn").Pool(2) as pool:
@@ -181,6 +182,7 @@ def _timings() -> bytes | None:
     return read(timing_path("tensorrt", "10.3.0", GPU))
 
 
+@pytest.mark.slow
 def test_timings_of_several_builds_end_up_together():
     _measure("first")
     jobs = [multiprocessing.get_context("spawn").Process(target=_measure, args=(f"job{i}", 0.5)) for i in range(2)]

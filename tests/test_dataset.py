@@ -22,7 +22,7 @@ from faceinsight.runtime.errors import InputError
 from faceinsight.runtime.image import CROP_HEIGHTS, CROP_SHIFT
 from faceinsight.runtime.parse_map import IGNORE
 
-from .made import tiny_config
+from .tiny import tiny_config
 
 NANO, CELEBA, EXPRESSION = (load_vocabulary(name) for name in ("nano", "celeba", "expression"))
 NAMES = NANO.attribute_names

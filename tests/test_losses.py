@@ -217,7 +217,7 @@ def test_calibration_undoes_a_bias_and_finds_how_far_the_number_is_off():
     calibrate_numbers(head, logits, known)
     after = told_years(head, logits) - true
     assert before.mean() > 12 and abs(after.mean()) < 0.7 and np.abs(after).mean() < 6.5
-    spread = 121 * float(head.numbers.log_spread.exp())
+    spread = 121 * head.numbers.log_spread.exp().item()
     assert spread == pytest.approx(4, abs=0.6)
     # so the probability of a comparison is what it says: a share of p is right of those told with p
     label = dataclasses.replace(AGE["Age_Years"], spread=spread)
@@ -242,6 +242,20 @@ def test_a_number_that_few_faces_know_stays_as_it_is():
     assert all(torch.equal(value, state[name]) for name, value in head.state_dict().items())
     calibrate_numbers(head, logits, torch.full_like(known, UNKNOWN))
     assert all(torch.equal(value, state[name]) for name, value in head.state_dict().items())
+
+
+def test_a_head_that_has_learnt_nothing_is_off_by_no_more_than_the_whole_range():
+    head, logits, _, _ = biased()
+    known = torch.from_numpy(targets([{"Age": "0-34"}, {"Age": "65+"}] * (len(logits) // 2), AGE))
+    calibrate_numbers(head, logits, known)
+    assert 20 < 121 * head.numbers.log_spread.exp().item() <= 121.001
+    assert all(torch.isfinite(value).all() for value in head.state_dict().values())
+
+
+def test_a_head_that_knows_every_face_is_no_surer_than_numbers_are_told():
+    head, _, known, _ = biased()
+    calibrate_numbers(head, (known.mean(1, keepdim=True) / 121).logit(), known)
+    assert 121 * head.numbers.log_spread.exp().item() == pytest.approx(0.25, rel=0.2)
 
 
 # Odds of decisions

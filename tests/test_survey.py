@@ -58,8 +58,8 @@ def test_a_task_asks_about_all_its_labels_that_the_model_has():
     assert names(Survey(both, faces, "expression")) == ["Smiling", "Expression"]
     celeba = load_vocabulary("celeba")
     everything = [dict.fromkeys(celeba.names, True)]
-    assert names(Survey(celeba, everything, "attributes")) == list(celeba.names) and len(celeba.names) == 40
-    assert names(Survey(celeba, everything, "demographics")) == ["Male", "Young"]
+    assert names(Survey(celeba, everything, "attributes")) == [*celeba.names, "Female"] and len(celeba.names) == 40
+    assert names(Survey(celeba, everything, "demographics")) == ["Male", "Young", "Female"]
     with pytest.raises(InputError, match="none, since the model has no expression"):
         Survey(OWN, [{"Wearing_Helmet": True}], "expression")
 
@@ -71,6 +71,16 @@ def test_labels_nobody_wrote_questions_for_are_asked_and_read():
     told = survey.told(replies)
     assert told == {"Wearing_Helmet": True, "Helmet_Type": "open face", "Noise": 70}
     assert survey.agreeing(told, {"Wearing_Helmet": True, "Helmet_Type": "none", "Noise": 70}) == 2
+
+
+def test_a_flag_may_be_asked_for_by_its_opposite():
+    survey = Survey(load_vocabulary("celeba"), [{"Male": True, "Beard": True}])
+    assert names(survey) == ["Male", "Female"] and survey.known({"Male": True}) == {"Male": True, "Female": False}
+    assert survey.told({"Male": "No.", "Female": "Yes."}) == {"Male": False, "Female": True}
+    assert survey.contradictory({"Male": False, "Female": False}) and survey.contradictory(
+        {"Male": True, "Female": True}
+    )
+    assert not survey.contradictory({"Male": False, "Female": True})
 
 
 def known(name, labels, vocabulary=NANO):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -134,7 +135,8 @@ def interval_loss(shares: Tensor, spread: Tensor, bounds: Tensor) -> Tensor:
 
 def calibrate_numbers(head: AttributeHead, logits: Tensor, targets: Tensor) -> None:
     """Sets slope, offset and spread of the head's numbers to those under which faces that it was not trained on are
-    likeliest (Platt scaling, for numbers).
+    likeliest (Platt scaling, for numbers). A spread is found between a quarter of a step, since nobody tells numbers
+    more exactly, and the whole range, since groups alone would widen that of an ignorant head without end.
 
     logits: [n, L] of the head; targets: [n, A + 2 K]; both in main memory, wherever the head is. A number that is known
     of fewer than 20 faces stays as it is.
@@ -144,21 +146,25 @@ def calibrate_numbers(head: AttributeHead, logits: Tensor, targets: Tensor) -> N
     enough = (~bounds.isnan().any(2)).sum(0) >= 20
     raw = logits[:, count:].detach().float()
     slope, offset = torch.ones(raw.shape[1], requires_grad=True), torch.zeros(raw.shape[1], requires_grad=True)
-    begun = head.numbers.log_spread.detach().cpu()
-    spread = begun.clone().requires_grad_(True)
-    optimiser = torch.optim.LBFGS([slope, offset, spread], max_iter=50, line_search_fn="strong_wolfe")
+    ranges = ((label.step, label.bounds[1] - label.bounds[0]) for label in head.vocabulary.numbers)
+    least = torch.tensor([math.log(0.25 * step / length) for step, length in ranges])
+    place = torch.zeros(raw.shape[1], requires_grad=True)  # between the least and 0, as a logit
+    optimiser = torch.optim.LBFGS([slope, offset, place], max_iter=100, line_search_fn="strong_wolfe")
+
+    def log_spread() -> Tensor:
+        return least * place.sigmoid()
 
     def closure():
         optimiser.zero_grad()
-        loss = interval_loss((raw * slope + offset).sigmoid(), spread.exp(), bounds)
+        loss = interval_loss((raw * slope + offset).sigmoid(), log_spread().exp(), bounds)
         loss.backward()
         return loss
 
     with torch.enable_grad():
         optimiser.step(closure)
     with torch.no_grad():
-        found = enough & slope.isfinite() & offset.isfinite() & spread.isfinite()
+        found = enough & slope.isfinite() & offset.isfinite() & place.isfinite()
         slope, offset = torch.where(found, slope, 1.0), torch.where(found, offset, 0.0)
         head.numbers.offset.copy_(head.numbers.offset.cpu() * slope + offset)
         head.numbers.slope.copy_(head.numbers.slope.cpu() * slope)
-        head.numbers.log_spread.copy_(torch.where(found, spread, begun))
+        head.numbers.log_spread.copy_(torch.where(found, log_spread(), head.numbers.log_spread.cpu()))
