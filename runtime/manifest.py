@@ -246,6 +246,10 @@ class Manifest:
         for what, given, wanted in (("stages", self.stages, STAGES), ("sizes", self.sizes, _SIZED)):
             if set(given) != set(wanted):
                 raise ValueError(f"{what} has {', '.join(given)}; it needs {', '.join(wanted)}")
+        told = self.stages["fusion"].outputs.get("probabilities")
+        named = len(self.vocabulary.attributes) + len(self.vocabulary.numbers)
+        if told is None or told.shape[-1] != named:
+            raise ValueError(f"stages.fusion does not tell the {named} attributes and numbers of the vocabulary")
         numbers = {f"sizes.{name}": size for name, size in self.sizes.items()}
         numbers |= {f"language.{name}": getattr(self.language, name) for name in self.language.__dataclass_fields__}
         for name, number in numbers.items():

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
+import pickle
 import re
 import threading
 
@@ -10,10 +13,12 @@ import pytest
 from PIL import Image
 
 from faceinsight import FaceInsight, InputError, NoFaceError
+from faceinsight.runtime.backend import open_backend
+from faceinsight.runtime.bundle import NANO, read_bundle
 from faceinsight.runtime.detect import CascadeDetector
+from faceinsight.runtime.engine import CacheEngine
 from faceinsight.runtime.errors import FaceInsightError
-from faceinsight.runtime.labels import LABELS, NAMES, PARSE_CLASSES
-from faceinsight.runtime.rules import RULES
+from faceinsight.runtime.parse_map import PARSE_CLASSES
 
 ASTRONAUT = {
     "Gender": "female", "Hair_Color": "brown", "Eyeglasses": False, "Smiling": True, "Teeth_Visible": True,
@@ -21,9 +26,10 @@ ASTRONAUT = {
 }  # fmt: skip
 
 
-def test_the_astronaut_is_seen_right(face):
+def test_the_astronaut_is_seen_right(model, face):
     assert {name: face.labels[name] for name in ASTRONAUT} == ASTRONAUT
-    assert tuple(face.labels) == LABELS and tuple(face.attributes) == NAMES
+    assert tuple(face.labels) == model.vocabulary.names and tuple(face.attributes) == model.vocabulary.attribute_names
+    assert not face.numbers
     assert all(0 <= p <= 1 for p in face.attributes.values())
     x0, y0, x1, y1 = face.box
     assert 150 < (x0 + x1) / 2 < 290 and 50 < (y0 + y1) / 2 < 190
@@ -60,6 +66,40 @@ def test_answers_about_the_astronaut(model, face, question, beginning, words):
     # of six hair colours the likeliest may be under a half, but not under chance
     assert (1 / 6 if words == "brown" else 0.5) <= answer.confidence <= 1
     assert answer.regions and set(answer.regions) <= set(PARSE_CLASSES)
+
+
+@pytest.mark.parametrize(
+    ("question", "reading", "attributes", "regions"),
+    [
+        ("Is she smiling?", "smiling yes", {"Smiling"}, {"u_lip", "l_lip", "mouth"}),
+        ("Does the person have facial hair?", "facial yes", {"Mustache", "Beard"}, {"skin", "u_lip", "l_lip"}),
+        ("Describe this face.", "describe", None, None),
+        ("Who is this?", "who", set(), set()),
+    ],
+)
+def test_the_reading_names_what_the_answer_rests_on(model, face, question, reading, attributes, regions):
+    answer = model.ask(face, question)
+    assert answer.reading == reading and answer.reading_tokens > 0
+    present = {PARSE_CLASSES[index] for index in np.unique(face.parse_map)}
+    assert set(answer.attributes) == (set(face.attributes) if attributes is None else attributes)
+    if regions is not None:
+        assert set(answer.regions) == regions & present
+    if attributes:
+        sure = [max(p, 1 - p) for p in answer.attributes.values()]
+        assert answer.confidence == pytest.approx(min(sure))
+    assert (answer.confidence is None) == (reading == "who")
+
+
+def test_faces_and_answers_have_one_json_form(model, face):
+    answer = model.ask(face, "What colour is her hair?")
+    for result in (face, answer):
+        assert json.loads(json.dumps(result.to_dict())) == result.to_dict()
+    assert face.to_dict()["labels"] == face.labels and set(face.to_dict()["attributes"]) == set(face.attributes)
+    assert face.to_dict()["box"] == pytest.approx(face.box, abs=0.06)
+    said = answer.to_dict()
+    assert (said["text"], said["reading"], said["regions"]) == (answer.text, answer.reading, list(answer.regions))
+    assert said["confidence"] == pytest.approx(answer.confidence, abs=1e-4) and "face" not in said
+    assert model.ask(face, "Who is this?").to_dict()["confidence"] is None
 
 
 def test_timings_name_every_stage(model, face):
@@ -116,28 +156,37 @@ def test_an_image_can_be_asked_directly(model, astronaut, face):
         model.ask(face, "Is she smiling?", box=(0, 0, 10, 10))
 
 
+class Counted(CacheEngine):
+    """An engine, and how many tokens each of its steps had."""
+
+    def __init__(self, engine: CacheEngine):
+        self.engine, self.steps = engine, []
+
+    def allocate(self, shapes):
+        return self.engine.allocate(shapes)
+
+    def run_in_place(self, feeds, buffers, outputs):
+        self.steps.append(feeds["input_ids"].shape[1])
+        return self.engine.run_in_place(feeds, buffers, outputs)
+
+
 def test_the_second_question_reuses_the_prefix(model, astronaut):
     """Same words in any order of questions, and far fewer tokens to prefill."""
+    bundle = read_bundle(NANO)
+    backend = open_backend(bundle, "cpu", 1)
+    counted = Counted(backend.language)
     questions = ("Is she smiling?", "What colour is her hair?", "Describe this face.", "Is she smiling?")
-    shared = model.perceive(astronaut)
-    together = [model.ask(shared, question).text for question in questions]
-    alone = [model.ask(model.perceive(astronaut), question).text for question in questions]
-    assert together == alone
-    steps = []
-    engine = model._engines["language"]
-    run = engine.run_in_place
-    try:
-        engine.run_in_place = lambda feeds, *more: (steps.append(feeds["input_ids"].shape[1]), run(feeds, *more))[1]
-        fresh = model.perceive(astronaut)
-        model.ask(fresh, questions[0])
-        first = steps[0]
-        steps.clear()
-        model.ask(fresh, "Does the person have a beard?")
-    finally:
-        del engine.run_in_place
-    assert steps[0] * 3 < first
+    with FaceInsight(bundle, dataclasses.replace(backend, language=counted)) as watched:
+        shared, first = watched.perceive(astronaut), []
+        together = []
+        for question in questions:
+            counted.steps.clear()
+            together.append(watched.ask(shared, question).text)
+            first.append(counted.steps[0])
+    assert together == [model.ask(model.perceive(astronaut), question).text for question in questions]
+    assert max(first[1:]) * 3 < first[0]
     # the reading's end and the verdict are read in one step, all else token by token
-    assert sorted(steps[1:])[-1] == 3 and sorted(steps[1:])[:-1] == [1] * (len(steps) - 2)
+    assert sorted(counted.steps[1:])[-1] == 3 and sorted(counted.steps[1:])[:-1] == [1] * (len(counted.steps) - 2)
 
 
 def test_an_interrupted_answer_does_not_spoil_the_next(model, astronaut, face):
@@ -174,8 +223,6 @@ def test_threads_get_the_answers_that_one_would(model, astronaut, face, shared):
 
 
 def test_faces_and_answers_can_be_compared_kept_and_pickled(model, face):
-    import pickle
-
     answer = model.ask(face, "Is she smiling?")
     assert face == face and face in {face} and answer != model.ask(face, "Is she smiling?")
     again = pickle.loads(pickle.dumps(answer))
@@ -183,8 +230,6 @@ def test_faces_and_answers_can_be_compared_kept_and_pickled(model, face):
 
 
 def test_a_face_of_another_model_is_refused(model, face):
-    import dataclasses
-
     with pytest.raises(InputError, match="another model"):
         model.ask(dataclasses.replace(face, model_hash="of another"), "Is she smiling?")
 
@@ -225,20 +270,18 @@ def test_every_face_of_a_frame_in_one_batch(model, astronaut, face):
     for found, box in zip(faces, model.detector(frame), strict=True):
         assert {name: found.labels[name] for name in ASTRONAUT} == ASTRONAUT
         alone = model.perceive(frame, box)
-        difference = [abs(alone.attributes[name] - found.attributes[name]) for name in NAMES]
+        difference = [abs(alone.attributes[name] - found.attributes[name]) for name in found.attributes]
         assert max(difference) < 1e-4
 
 
 def test_labels_obey_the_rules_on_noise(model):
     """Nothing sensible to see: the labels still do not contradict each other, and every answer is one of ours."""
-    from faceinsight.runtime.labels import assignment_from_labels
-
     rng = np.random.default_rng(0)
     for _ in range(10):
         noise = rng.integers(0, 255, (128, 128, 3)).astype(np.uint8)
         found = model.perceive(noise, box=(30, 30, 90, 100))
-        assignment = assignment_from_labels(found.labels)
-        assert all(rule.holds(assignment) for rule in RULES)
+        assignment = model.vocabulary.assignment_of(found.labels)
+        assert all(rule.holds(assignment) for rule in model.vocabulary.rules)
         assert model.ask(found, "Is he bald?").text.startswith("Yes" if found.labels["Bald"] else "No")
 
 
