@@ -9,7 +9,7 @@ import numpy as np
 
 from .errors import BundleError, FaceInsightError, InputError, reason
 
-_CUDA = "CUDAExecutionProvider"
+CUDA_PROVIDER = "CUDAExecutionProvider"
 _SMALL_BYTES = 4096
 _DTYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 
@@ -71,13 +71,13 @@ class OnnxEngine(Engine, CacheEngine):
             options.add_session_config_entry("session.x64quantprecision", "1")
         providers = ["CPUExecutionProvider"]
         if gpu is not None:
-            if _CUDA not in ort.get_available_providers():
+            if CUDA_PROVIDER not in ort.get_available_providers():
                 raise InputError(
                     f"ONNX Runtime {ort.__version__} is installed without CUDA; pip uninstall onnxruntime, then pip "
                     "install onnxruntime-gpu, or use a bundle for the cpu"
                 )
             # the default measures every algorithm of a convolution for each new number of faces
-            providers.insert(0, (_CUDA, {"device_id": gpu, "cudnn_conv_algo_search": "HEURISTIC"}))
+            providers.insert(0, (CUDA_PROVIDER, {"device_id": gpu, "cudnn_conv_algo_search": "HEURISTIC"}))
         try:
             self._session = ort.InferenceSession(model, options, providers=providers)
         except Exception as error:
@@ -85,7 +85,7 @@ class OnnxEngine(Engine, CacheEngine):
                 f"ONNX Runtime {ort.__version__} cannot load this stage ({_line(error)}); bundles need 1.28 or "
                 "newer (`pip install -U onnxruntime`), and a damaged one must be rebuilt with `faceinsight build`"
             ) from error
-        if gpu is not None and self._session.get_providers()[0] != _CUDA:
+        if gpu is not None and self._session.get_providers()[0] != CUDA_PROVIDER:
             # ONNX Runtime only logs a warning and goes on with the CPU, where float16 is slow
             raise InputError(
                 f"ONNX Runtime {ort.__version__} cannot start CUDA on GPU {gpu}: it needs an NVIDIA GPU, its driver, "

@@ -147,7 +147,7 @@ def test_numbers_that_are_not_known_carry_no_loss():
     assert shares.grad[:, 1].abs().max() == 0 and shares.grad[3].abs().max() == 0 and shares.grad[:3, 0].all()
     alone = interval_loss(shares[:3, :1], torch.tensor([0.1]), bounds[:3, :1])
     assert loss.item() == pytest.approx(alone.item())
-    assert float(interval_loss(shares, torch.ones(2), torch.full((4, 2, 2), UNKNOWN))) == 0
+    assert interval_loss(shares, torch.ones(2), torch.full((4, 2, 2), UNKNOWN)).item() == 0
 
 
 def fitted(vocabulary: Vocabulary, labels: list[dict], steps: int = 150) -> AttributeHead:

@@ -24,7 +24,7 @@ def bundle(cuda_bundle):
 def stand_in(monkeypatch):
     """Device 0 is the host."""
     make = ort.OrtValue.ortvalue_from_numpy
-    monkeypatch.setattr(engine, "_CUDA", "CPUExecutionProvider")
+    monkeypatch.setattr(engine, "CUDA_PROVIDER", "CPUExecutionProvider")
     monkeypatch.setattr(ort.OrtValue, "ortvalue_from_numpy", lambda array, *place: make(array))
 
 

@@ -36,17 +36,17 @@ range = [0, 100]
 
 RECIPE = """
 [stage.language]
-steps = 240
-batch = 16
+steps = 500
+batch = 8
 rate = 6e-3
-tokens = 160
+tokens = 128
 [stage.refiner]
 steps = 40
 batch = 16
 [stage.vision]
-steps = 80
+steps = 200
 batch = 16
-rate = 4e-3
+rate = 6e-3
 jitter = 0.2
 [stage.alignment]
 steps = 40
@@ -62,11 +62,13 @@ tokens = 200
 
 
 def made_image(seed: int, helmet: bool, light: float) -> np.ndarray:
-    """A rendered face below a red helmet or none, above a collar as bright as `light` percent; 224x224x3 uint8 RGB."""
+    """A rendered face below a red helmet or none, above a bar that is `light` percent white; 224x224x3 uint8
+    RGB."""
     image = generate(seed).image.copy()
     if helmet:
         image[25:62, 40:184] = (220, 30, 30)
-    image[168:200] = round(2.55 * light)
+    image[158:200, 40:184] = 0
+    image[158:200, 40 : 40 + round(1.44 * light)] = 255
     return image
 
 
@@ -76,7 +78,7 @@ def data(tmp_path_factory):
     folder = tmp_path_factory.mktemp("own")
     (folder / "images").mkdir()
     rows, rng = ["file,split,Wearing_Helmet,Visibility"], np.random.default_rng(0)
-    for number in range(96):
+    for number in range(120):
         helmet, light = bool(rng.integers(2)), float(rng.integers(0, 101))
         cv2.imwrite(str(folder / "images" / f"{number}.png"), made_image(number, helmet, light)[..., ::-1])
         # a fifth of the numbers is known as a range only
