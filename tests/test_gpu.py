@@ -293,6 +293,11 @@ def test_a_plan_that_the_library_refuses(load_on_gpu, monkeypatch):
     refused(load_on_gpu, BundleError, "refuses the plan of refiner", "another platform", "faceinsight build")
 
 
+def test_a_bundle_of_plans_says_what_they_were_compiled_for(gpu_bundle, tmp_path):
+    bundle = changed(gpu_bundle, tmp_path / "bundle", device=None)
+    refused(lambda: read_bundle(bundle), BundleError, "device is missing, which target tensorrt-rtx needs")
+
+
 def test_plans_are_given_to_the_library_once(load_on_gpu):
     model = load_on_gpu()
     refused(lambda: open_backend(model.bundle, "cuda:0", None), BundleError, "was opened before", "read it again")
