@@ -9,7 +9,7 @@ import numpy as np
 Box = tuple[float, float, float, float]
 """A box xyxy: left, top, right and bottom in pixels."""
 
-# How a face box follows from a frontal cascade's square; medians over 700 training portraits.
+# The face box follows from the square of a frontal cascade by these medians over 700 training portraits.
 _HEIGHT = 0.975
 """Height of the face in sides of the square."""
 _WIDTH = 0.75

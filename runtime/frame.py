@@ -129,7 +129,7 @@ class _Dlpack:
         get.restype, get.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
         rename.restype, rename.argtypes = ctypes.c_int, [ctypes.py_object, ctypes.c_char_p]
         self._managed = ctypes.cast(get(capsule, b"dltensor"), ctypes.POINTER(_Managed)).contents
-        rename(capsule, b"used_dltensor")  # DLPack's sign that from now on we give it back, not the capsule
+        rename(capsule, b"used_dltensor")  # by DLPack's rules: now we have to give the tensor back, not the capsule
         tensor = self._managed.tensor
         self.shape = tuple(tensor.shape[: tensor.ndim])
         self.strides = tuple(tensor.strides[: tensor.ndim]) if tensor.strides else None  # in values of one byte each

@@ -1,4 +1,7 @@
-"""The chain: frame -> face box -> refiner -> crop -> {parser, vision} -> fusion -> prefill -> decode -> answer."""
+"""Runs the whole chain from a frame to an answer.
+
+frame -> face box -> refiner -> crop -> {parser, vision} -> fusion -> prefill -> decode -> answer
+"""
 
 from __future__ import annotations
 
@@ -139,7 +142,7 @@ class FaceInsight:
         unusable question, option, image or box, NoFaceError where no face is found.
         """
         self._check_open()
-        self._prompter.template.normalise(question)  # a bad question must not cost a perception
+        self._prompter.template.normalise(question)  # before the image is perceived, which takes long
         chosen = Sampling(**sampling)
         face = self._as_face(face, box)
         progress = Progress()

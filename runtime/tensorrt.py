@@ -132,7 +132,7 @@ class Executor:
         was bound to other arrays. stream: the context will run on it. profile: number of the optimisation profile.
         Raises BundleError if the plan has no such profile, FaceInsightError if the library fails.
         """
-        # not for a prompt, whose length is nearly always new; numbers of faces and decode steps come again
+        # kernels for one shape are of no use for a prompt, whose length is nearly always new
         specialise = profile == DECODE or self._engine.num_optimization_profiles == 1
         context, log = self._library.new_context(self._engine, specialise), self._library.log
         if context is None:
@@ -145,7 +145,7 @@ class Executor:
             raise BundleError(f"the engine of {self.name} has no profile {profile}: {log.last}; rebuild the bundle")
         if hasattr(context, "set_device_memory"):
             context.set_device_memory(self._scratch.pointer, self._scratch.nbytes)
-        else:  # TensorRT 10's first releases
+        else:  # the first releases of TensorRT 10
             context.device_memory = self._scratch.pointer
         return Context(self, context, log)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import csv
 import hashlib
-from dataclasses import dataclass
+import sys
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +17,20 @@ from PIL import Image
 from faceinsight import FaceInsight
 from faceinsight.build_engines import export
 from faceinsight.build_engines.build import build_bundle
+from faceinsight.build_engines.half import for_tensorrt
+from faceinsight.build_engines.interface import interface
+from faceinsight.build_engines.language import language_graph
+from faceinsight.build_engines.quantize import quantize_w8a8
+from faceinsight.calibration.scales import read_scales
 from faceinsight.commands.app import main
+from faceinsight.models.checkpoint import model_directory
 from faceinsight.models.data.synthetic import generate
+from faceinsight.models.faceinsight import FaceInsightModel
+from faceinsight.runtime import cuda, manifest
+from faceinsight.runtime.backend import open_backend
+from faceinsight.runtime.bundle import NANO, read_bundle, write_bundle
+
+from . import simulated_gpu
 
 # a shared machine may be slow at any moment, and fifty examples find what two hundred do
 settings.register_profile("suite", deadline=None, max_examples=50)
@@ -135,3 +148,53 @@ class CommandLine:
 @pytest.fixture
 def command(capsys) -> CommandLine:
     return CommandLine(capsys)
+
+
+@pytest.fixture(scope="session")
+def gpu_bundle(tmp_path_factory):
+    """nano as if for TensorRT-RTX; its plans are the graphs that would be compiled."""
+    model = FaceInsightModel.from_pretrained(model_directory(None))
+    ranges, _ = read_scales(model_directory(None) / "scales.json")
+    exported = export.export_stages(model)
+    graphs = {s: for_tensorrt(quantize_w8a8(graph, ranges[s], "tensorrt")) for s, graph in exported.items()}
+    graphs["language"] = language_graph(model.language, model.config.context, "int8", half=True)
+    nano = read_bundle(NANO)
+    files, stages = {nano.manifest.tokenizer.file: nano.files["tokenizer"]}, {}
+    for stage, graph in graphs.items():
+        content = graph.SerializeToString()
+        inputs, outputs = interface(graph)
+        name, digest = f"{stage}.plan", hashlib.sha256(content).hexdigest()
+        files[name] = content
+        entry = nano.manifest.stages[stage]
+        stages[stage] = replace(entry, file=name, sha256=digest, inputs=inputs, outputs=outputs)
+    written = replace(
+        nano.manifest,
+        target="tensorrt-rtx",
+        engine=manifest.Engine("tensorrt-rtx", "1.7.1"),
+        device=manifest.Device(None, (89,), max_faces=2),
+        stages=stages,
+    )
+    out = tmp_path_factory.mktemp("gpu") / "bundle"
+    write_bundle(out, written, files)
+    return out
+
+
+@pytest.fixture
+def load_on_gpu(gpu_bundle, monkeypatch):
+    """Loads the bundle (or another) on a new simulated GPU.
+
+    `load_on_gpu.device`, `load_on_gpu.library` and `load_on_gpu.backend` are those of the latest call.
+    """
+
+    def loaded(seed: int = 0, bundle=gpu_bundle, version: str = "1.7.1", rtx: bool = True):
+        load_on_gpu.device = simulated_gpu.Device(seed=seed)
+        load_on_gpu.library = simulated_gpu.TensorRT(version, load_on_gpu.device, rtx)
+        monkeypatch.setattr(cuda, "Device", lambda ordinal: load_on_gpu.device)
+        for module in ("tensorrt", "tensorrt_rtx"):
+            monkeypatch.setitem(sys.modules, module, load_on_gpu.library)
+        opened = read_bundle(bundle)
+        load_on_gpu.backend = open_backend(opened, "cuda:0", None)
+        return FaceInsight(opened, load_on_gpu.backend)
+
+    load_on_gpu = loaded
+    return loaded

@@ -28,6 +28,8 @@ import pytest
 from faceinsight.runtime.cuda import LEGACY_STREAM, DeviceArray, OutOfMemoryError
 from faceinsight.runtime.errors import FaceInsightError
 
+BOX = (183.0, 69.0, 266.0, 179.0)
+"""Roughly the astronaut's face."""
 STREAMS: dict[int, Stream] = {}
 _HANDLES = itertools.count(1000)
 
@@ -469,3 +471,24 @@ class Context:
         work = _Work(STREAMS[stream], name, compute, lambda: self.bound == bound)
         STREAMS[stream].put(work)
         return True
+
+
+class OnGpu:
+    """A producer's array in (simulated) device memory. stride: bytes from row to row."""
+
+    def __init__(self, device, pixels: np.ndarray, stride: int | None = None, stream=None):
+        height, row = pixels.shape[0], pixels.reshape(pixels.shape[0], -1)
+        stride = stride or row.shape[1]
+        with device.current():
+            self.memory = device.empty((height, stride), np.uint8)
+        device.at(self.memory.pointer, (height, stride), np.uint8)[:, : row.shape[1]] = row
+        strides = (stride, *pixels.strides[1:])
+        data = (self.memory.pointer, False)
+        self.__cuda_array_interface__ = {
+            "shape": pixels.shape, "typestr": "|u1", "data": data, "strides": strides, "version": 3, "stream": stream
+        }  # fmt: skip
+
+
+def done(device, start: int = 0) -> list[str]:
+    """What the streams did, without events."""
+    return [what for _, what in device.log[start:] if what not in ("record", "wait", "zero")]

@@ -3,7 +3,6 @@ when something fails. Crops, schedule, memory and graphs are the real code; simu
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import subprocess
@@ -12,28 +11,18 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
-import cv2
 import numpy as np
 import pytest
 
 from faceinsight import FaceInsight
 from faceinsight.benchmarks import latency, limits
-from faceinsight.build_engines.export import export_stages
-from faceinsight.build_engines.half import for_tensorrt
-from faceinsight.build_engines.interface import interface
-from faceinsight.build_engines.language import language_graph
-from faceinsight.build_engines.quantize import quantize_w8a8
-from faceinsight.calibration.scales import read_scales
-from faceinsight.models.checkpoint import model_directory
 from faceinsight.models.data.synthetic import generate
-from faceinsight.models.faceinsight import FaceInsightModel
 from faceinsight.runtime import cuda, manifest
 from faceinsight.runtime import gpu_perception as gpu
 from faceinsight.runtime.backend import open_backend
-from faceinsight.runtime.bundle import MANIFEST, NANO, read_bundle, write_bundle
+from faceinsight.runtime.bundle import MANIFEST, read_bundle
 from faceinsight.runtime.cuda import DeviceArray, OutOfMemoryError
 from faceinsight.runtime.errors import BundleError, FaceInsightError, InputError, NoFaceError
-from faceinsight.runtime.frame import DeviceFrame, device_frame
 from faceinsight.runtime.image import crop_matrix, warp
 
 from . import simulated_gpu
@@ -41,72 +30,11 @@ from . import simulated_gpu
 pytestmark = pytest.mark.slow
 
 QUESTIONS = ("Is she smiling?", "What colour is the hair?", "describe this face")
-BOX = (183.0, 69.0, 266.0, 179.0)
-"""Roughly the astronaut's face."""
+BOX = simulated_gpu.BOX
 
 
-@pytest.fixture(scope="module")
-def plans(tmp_path_factory):
-    """nano as if for TensorRT-RTX; its plans are the graphs that would be compiled."""
-    model = FaceInsightModel.from_pretrained(model_directory(None))
-    ranges, _ = read_scales(model_directory(None) / "scales.json")
-    exported = export_stages(model)
-    graphs = {s: for_tensorrt(quantize_w8a8(graph, ranges[s], "tensorrt")) for s, graph in exported.items()}
-    graphs["language"] = language_graph(model.language, model.config.context, "int8", half=True)
-    nano = read_bundle(NANO)
-    files, stages = {nano.manifest.tokenizer.file: nano.files["tokenizer"]}, {}
-    for stage, graph in graphs.items():
-        content = graph.SerializeToString()
-        inputs, outputs = interface(graph)
-        name, digest = f"{stage}.plan", hashlib.sha256(content).hexdigest()
-        files[name] = content
-        entry = nano.manifest.stages[stage]
-        stages[stage] = replace(entry, file=name, sha256=digest, inputs=inputs, outputs=outputs)
-    written = replace(
-        nano.manifest,
-        target="tensorrt-rtx",
-        engine=manifest.Engine("tensorrt-rtx", "1.7.1"),
-        device=manifest.Device(None, (89,), max_faces=2),
-        stages=stages,
-    )
-    out = tmp_path_factory.mktemp("gpu") / "bundle"
-    write_bundle(out, written, files)
-    return out
-
-
-@pytest.fixture
-def load(plans, monkeypatch):
-    """Loads the bundle (or another) on a new simulated GPU.
-
-    `load.device`, `load.library` and `load.backend` are those of the latest call.
-    """
-
-    def loaded(seed: int = 0, bundle=plans, version: str = "1.7.1", rtx: bool = True):
-        load.device = simulated_gpu.Device(seed=seed)
-        load.library = simulated_gpu.TensorRT(version, load.device, rtx)
-        monkeypatch.setattr(cuda, "Device", lambda ordinal: load.device)
-        for module in ("tensorrt", "tensorrt_rtx"):
-            monkeypatch.setitem(sys.modules, module, load.library)
-        opened = read_bundle(bundle)
-        load.backend = open_backend(opened, "cuda:0", None)
-        return FaceInsight(opened, load.backend)
-
-    load = loaded
-    return loaded
-
-
-@pytest.fixture(scope="module")
-def astronaut():
-    return pytest.importorskip("skimage.data").astronaut()
-
-
-def done(device, start: int = 0) -> list[str]:
-    """What the streams did, without events."""
-    return [what for _, what in device.log[start:] if what not in ("record", "wait", "zero")]
-
-
-def test_it_says_what_the_cpu_says(load, astronaut):
-    there, here = load(), FaceInsight.load()
+def test_it_says_what_the_cpu_says(load_on_gpu, astronaut):
+    there, here = load_on_gpu(), FaceInsight.load()
     for image in (astronaut, generate(343).image, generate(5).image):
         ours, wanted = there.perceive(image), here.perceive(image)
         assert ours.labels == wanted.labels
@@ -119,34 +47,34 @@ def test_it_says_what_the_cpu_says(load, astronaut):
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_any_order_that_the_events_allow_gives_the_same(load, astronaut, seed):
-    model = load(seed)
+def test_any_order_that_the_events_allow_gives_the_same(load_on_gpu, astronaut, seed):
+    model = load_on_gpu(seed)
     tokens = [model.perceive(astronaut, BOX).visual_tokens.numpy() for _ in range(3)]
     assert np.isfinite(tokens[0]).all()
     assert np.array_equal(tokens[0], tokens[1]) and np.array_equal(tokens[0], tokens[2])
-    wanted = load(99).perceive(astronaut, BOX).visual_tokens.numpy()
+    wanted = load_on_gpu(99).perceive(astronaut, BOX).visual_tokens.numpy()
     assert np.array_equal(tokens[0], wanted)
 
 
-def test_an_order_that_events_do_not_bind_goes_wrong(load, astronaut, monkeypatch):
+def test_an_order_that_events_do_not_bind_goes_wrong(load_on_gpu, astronaut, monkeypatch):
     """So the test before would find a wait that is missing."""
-    wanted = load().perceive(astronaut, BOX).visual_tokens.numpy()
+    wanted = load_on_gpu().perceive(astronaut, BOX).visual_tokens.numpy()
     monkeypatch.setattr(simulated_gpu.Stream, "wait", lambda self, event: None)
     found = []
     for seed in range(4):
-        model = load(seed)
-        load.backend.perception.use_graphs = False
+        model = load_on_gpu(seed)
+        load_on_gpu.backend.perception.use_graphs = False
         found.append(model.perceive(astronaut, BOX).visual_tokens.numpy())
     assert not all(np.array_equal(tokens, wanted) for tokens in found)
 
 
-def test_the_schedule(load, astronaut):
+def test_the_schedule(load_on_gpu, astronaut):
     """Parser and vision encoder on two streams after the crop, fusion after both, the host copies last."""
-    model = load()
-    load.backend.perception.use_graphs = False
-    start = len(load.device.log)
+    model = load_on_gpu()
+    load_on_gpu.backend.perception.use_graphs = False
+    start = len(load_on_gpu.device.log)
     model.perceive(astronaut, BOX)
-    log = [(stream, what) for stream, what in load.device.log[start:] if what not in ("record", "wait")]
+    log = [(stream, what) for stream, what in load_on_gpu.device.log[start:] if what not in ("record", "wait")]
     names = [what for _, what in log]
     where = {what: stream for stream, what in log}
     assert where["parse_map"] != where["features"] == where["probabilities+visual_tokens"]
@@ -160,22 +88,22 @@ def test_the_schedule(load, astronaut):
     assert sum(back) < 160 * 160 * 4 + 200
 
 
-def test_from_the_second_time_on_a_step_is_one_graph(load, astronaut):
-    model = load()
-    start = len(load.device.log)
+def test_from_the_second_time_on_a_step_is_one_graph(load_on_gpu, astronaut):
+    model = load_on_gpu()
+    start = len(load_on_gpu.device.log)
     face = model.perceive(astronaut, BOX)
-    steps = done(load.device, start)
+    steps = simulated_gpu.done(load_on_gpu.device, start)
     assert steps.count("graph") == 2 and "features" not in steps
     model.ask(face, QUESTIONS[0])
-    start = len(load.device.log)
+    start = len(load_on_gpu.device.log)
     answer = model.ask(face, QUESTIONS[2])
-    steps = done(load.device, start)
+    steps = simulated_gpu.done(load_on_gpu.device, start)
     assert steps.count("graph") >= answer.tokens - 12 > 5
     assert steps.count("language") <= 4, "only what reads several tokens at once is not a graph"
 
 
-def test_more_faces_than_one_batch_takes(load, astronaut):
-    model = load()
+def test_more_faces_than_one_batch_takes(load_on_gpu, astronaut):
+    model = load_on_gpu()
     boxes = [BOX, (176.0, 64.0, 266.0, 204.0), (186.0, 58.0, 272.0, 198.0)]
     model.detector = lambda image: boxes
     faces = model.perceive_all(astronaut)
@@ -186,46 +114,48 @@ def test_more_faces_than_one_batch_takes(load, astronaut):
         np.testing.assert_allclose(one.visual_tokens.numpy(), other.visual_tokens.numpy(), atol=0.05)
 
 
-def test_a_cache_that_the_engine_cannot_write_in_place(load, plans, tmp_path):
+def test_a_cache_that_the_engine_cannot_write_in_place(load_on_gpu, gpu_bundle, tmp_path):
     """As with TensorRT before 10.15: two caches that swap."""
-    one, image = load(), generate(343).image
+    one, image = load_on_gpu(), generate(343).image
     wanted = [one.ask(one.perceive(image), question).text for question in QUESTIONS]
     stages = one.bundle.manifest.stages
     stages = stages | {"language": replace(stages["language"], in_place=False)}
-    two = load(bundle=changed(plans, tmp_path / "bundle", stages=stages))
+    two = load_on_gpu(bundle=changed(gpu_bundle, tmp_path / "bundle", stages=stages))
     face = two.perceive(image)
     for _ in range(2):
         assert [two.ask(face, question).text for question in QUESTIONS] == wanted
-    assert done(load.device).count("graph") > 10
+    assert simulated_gpu.done(load_on_gpu.device).count("graph") > 10
 
 
-def test_buffers_are_used_again(load, astronaut):
-    model = load()
+def test_buffers_are_used_again(load_on_gpu, astronaut):
+    model = load_on_gpu()
     for _ in range(2):
         model.ask(model.perceive(astronaut, BOX), QUESTIONS[0])
-    used = load.device.used
+    used = load_on_gpu.device.used
     for _ in range(3):
         model.ask(model.perceive(astronaut, BOX), QUESTIONS[0])
-    assert load.device.used == used
+    assert load_on_gpu.device.used == used
 
 
-def test_kernels_that_were_compiled_here_are_kept(load, tmp_path, monkeypatch):
+def test_kernels_that_were_compiled_here_are_kept(load_on_gpu, tmp_path, monkeypatch):
     """TensorRT-RTX's, for each shape but a prompt's, which is new each time."""
     monkeypatch.setenv("FACEINSIGHT_CACHE", str(tmp_path))
-    load()
+    load_on_gpu()
     # two batch sizes of four stages; prefill and decode
-    assert load.library.strategies.count("eager") == 2 * 4 + 1 and load.library.strategies.count("none") == 1
-    assert load.library.kernels.known == b""
-    load()
-    assert load.library.kernels.known == b"kernel"
+    assert (
+        load_on_gpu.library.strategies.count("eager") == 2 * 4 + 1 and load_on_gpu.library.strategies.count("none") == 1
+    )
+    assert load_on_gpu.library.kernels.known == b""
+    load_on_gpu()
+    assert load_on_gpu.library.kernels.known == b"kernel"
     for path in (tmp_path / "kernels").iterdir():
         path.write_bytes(b"rubbish")
-    load()
-    assert load.library.kernels.known == b""
+    load_on_gpu()
+    assert load_on_gpu.library.kernels.known == b""
 
 
-def test_two_threads_perceive_and_ask_at_once(load, astronaut):
-    model = load()
+def test_two_threads_perceive_and_ask_at_once(load_on_gpu, astronaut):
+    model = load_on_gpu()
     face, other = model.perceive(generate(343).image), model.perceive(astronaut, BOX)
     text, faces = model.ask(face, QUESTIONS[2]).text, []
     thread = threading.Thread(target=lambda: faces.extend(model.perceive(astronaut, BOX) for _ in range(4)))
@@ -235,164 +165,18 @@ def test_two_threads_perceive_and_ask_at_once(load, astronaut):
     assert texts == {text} and [face.labels for face in faces] == [other.labels] * 4
 
 
-def test_the_next_frame_is_perceived_while_this_ones_answer_is_decoded(load, astronaut):
+def test_the_next_frame_is_perceived_while_this_ones_answer_is_decoded(load_on_gpu, astronaut):
     """On streams of their own, none of which waits for another's: in the middle of an answer a frame is perceived."""
-    model = load()
+    model = load_on_gpu()
     face = model.perceive(astronaut, BOX)
     wanted = model.ask(face, QUESTIONS[2]).text
     pieces = model.stream(face, QUESTIONS[2])
-    begun, start = next(pieces), len(load.device.log)
+    begun, start = next(pieces), len(load_on_gpu.device.log)
     with ThreadPoolExecutor(1) as other_thread:
         assert other_thread.submit(model.perceive, astronaut, BOX).result().labels == face.labels
-    language = {stream for stream, what in load.device.log[:start] if what == "language"}
-    assert not language & {stream for stream, _ in load.device.log[start:]}
+    language = {stream for stream, what in load_on_gpu.device.log[:start] if what == "language"}
+    assert not language & {stream for stream, _ in load_on_gpu.device.log[start:]}
     assert begun + "".join(pieces) == wanted
-
-
-class OnGpu:
-    """A producer's array in (simulated) device memory. stride: bytes from row to row."""
-
-    def __init__(self, device, pixels: np.ndarray, stride: int | None = None, stream=None):
-        height, row = pixels.shape[0], pixels.reshape(pixels.shape[0], -1)
-        stride = stride or row.shape[1]
-        with device.current():
-            self.memory = device.empty((height, stride), np.uint8)
-        device.at(self.memory.pointer, (height, stride), np.uint8)[:, : row.shape[1]] = row
-        strides = (stride, *pixels.strides[1:])
-        data = (self.memory.pointer, False)
-        self.__cuda_array_interface__ = {
-            "shape": pixels.shape, "typestr": "|u1", "data": data, "strides": strides, "version": 3, "stream": stream
-        }  # fmt: skip
-
-
-def layouts(pixels: np.ndarray) -> dict[str, np.ndarray]:
-    rgba = np.dstack([pixels, np.full(pixels.shape[:2], 9, np.uint8)])
-    yuv = cv2.cvtColor(pixels, cv2.COLOR_RGB2YUV_I420)
-    height, width = pixels.shape[:2]
-    planes = yuv[height:].reshape(2, -1)
-    nv12 = np.vstack([yuv[:height], planes.T.reshape(height // 2, width)])
-    bgra = rgba[..., [2, 1, 0, 3]].copy()
-    return {"rgb": pixels, "bgr": pixels[..., ::-1].copy(), "rgba": rgba, "bgra": bgra, "nv12": nv12}
-
-
-@pytest.mark.parametrize("layout", ["rgb", "bgr", "rgba", "bgra", "nv12"])
-@pytest.mark.parametrize("stride", [None, 2560])
-def test_a_frame_on_the_device_stays_there(load, astronaut, layout, stride):
-    model = load()
-    wanted = model.perceive(astronaut, BOX)
-    source = OnGpu(load.device, layouts(astronaut)[layout], stride)
-    frame = source if layout in ("rgb", "rgba") else device_frame(source, layout)
-    start = len(load.device.log)
-    face = model.perceive(frame, BOX)
-    copies = [int(what.split()[-1]) for what in done(load.device, start) if what.startswith("copy host")]
-    assert max(copies, default=0) < 1000
-    if layout == "nv12":  # half of the colour is gone
-        assert face.labels["Gender"] == wanted.labels["Gender"] and np.allclose(face.box, wanted.box, atol=3)
-    else:
-        assert np.array_equal(face.visual_tokens.numpy(), wanted.visual_tokens.numpy())
-    # without a box a small picture goes to the detector
-    assert np.allclose(model.perceive(frame).box, wanted.box, atol=6)
-
-
-def test_a_detector_of_ones_own_sees_the_frame_itself(load, astronaut):
-    model, seen = load(), []
-    model.detector = lambda image: seen.append(image) or [BOX]
-    source = OnGpu(load.device, astronaut)
-    model.perceive(source)
-    assert seen == [source]
-
-
-def test_a_frame_is_waited_for(load, astronaut):
-    """The producer's stream fills it while we are already asked."""
-    model = load()
-    wanted = model.perceive(astronaut, BOX).visual_tokens.numpy()
-    with load.device.current():
-        producer = load.device.stream()
-        pinned = load.device.pinned(astronaut.shape, np.uint8)
-        pinned[:] = astronaut
-        source = OnGpu(load.device, np.zeros_like(astronaut), stream=producer.handle)
-        producer.copy(source.memory, pinned)
-    assert np.array_equal(model.perceive(source, BOX).visual_tokens.numpy(), wanted)
-
-
-def test_a_frame_of_which_nobody_says_who_fills_it(load, astronaut):
-    """Before the interface's version 3 it is whatever works on the default stream."""
-    model = load()
-    wanted = model.perceive(astronaut, BOX).visual_tokens.numpy()
-    source = OnGpu(load.device, np.zeros_like(astronaut))
-    source.__cuda_array_interface__ |= {"version": 2}
-    with load.device.current():
-        pinned = load.device.pinned(astronaut.shape, np.uint8)
-        pinned[:] = astronaut
-        load.device.legacy.copy(source.memory, pinned)
-    assert np.array_equal(model.perceive(source, BOX).visual_tokens.numpy(), wanted)
-
-
-def test_a_frame_of_another_gpu(load, astronaut):
-    model = load()
-    with pytest.raises(InputError, match="not in the memory of Simulated GPU"):
-        model.perceive(OnGpu(simulated_gpu.Device(), astronaut), BOX)
-
-
-def test_dlpack(load, astronaut):
-    torch = pytest.importorskip("torch")
-
-    class Tensor:
-        """A producer that says it is on CUDA; its memory is the host's, as the simulated GPU's is."""
-
-        def __init__(self, device):
-            self.streams = []
-            with device.current():
-                self.memory = device.empty(astronaut.shape, np.uint8)
-            view = device.at(self.memory.pointer, astronaut.shape, np.uint8)
-            view[:] = astronaut
-            self.tensor = torch.from_numpy(view)
-
-        __cuda_array_interface__ = None  # PyTorch has an old one, too, that names no stream
-
-        def __dlpack__(self, stream=None):
-            self.streams.append(stream)
-            return self.tensor.__dlpack__()
-
-        def __dlpack_device__(self):
-            return (2, 0)
-
-    model = load()
-    source = Tensor(load.device)
-    wanted = model.perceive(astronaut, BOX)
-    assert np.array_equal(model.perceive(source, BOX).visual_tokens.numpy(), wanted.visual_tokens.numpy())
-    assert source.streams == [cuda.LEGACY_STREAM]
-
-
-@pytest.mark.parametrize(
-    ("shape", "kind", "layout", "message"),
-    [
-        ((4, 4, 3), "<f4", None, "uint8 values .*not f4"),
-        ((4, 4), "|u1", None, "needs its layout: rgb, bgr"),
-        ((4, 4, 3), "|u1", "yuyv", "needs its layout: rgb, bgr.*'yuyv'"),
-        ((4, 4, 4), "|u1", "bgr", "layout bgr is HxWx3"),
-        ((5, 4), "|u1", "nv12", "1.5 H rows"),
-        ((0, 4, 3), "|u1", "rgb", "HxWx3"),
-    ],
-)
-def test_frames_that_cannot_be_used(shape, kind, layout, message):
-    class Source:
-        __cuda_array_interface__ = {"shape": shape, "typestr": kind, "data": (1, False), "version": 3}  # noqa: RUF012
-
-    with pytest.raises(InputError, match=message):
-        device_frame(Source(), layout)
-
-
-def test_rows_that_do_not_lie_side_by_side():
-    class Source:
-        __cuda_array_interface__ = {  # noqa: RUF012
-            "shape": (4, 4, 3), "typestr": "|u1", "data": (1, False), "version": 3, "strides": (3, 12, 1)
-        }  # fmt: skip
-
-    with pytest.raises(InputError, match="side by side"):
-        device_frame(Source())
-    with pytest.raises(InputError, match="not in CUDA memory"):
-        device_frame(np.zeros((4, 4, 3), np.uint8))
 
 
 @pytest.mark.parametrize("scale", [0.3, 0.9, 2.0, 4.5])
@@ -405,7 +189,7 @@ def test_the_kernel_crops_as_opencv_does(astronaut, scale):
     device = simulated_gpu.Device()
     with device.current():
         stream = device.stream()
-        frame = OnGpu(device, astronaut)
+        frame = simulated_gpu.OnGpu(device, astronaut)
         crops = device.empty((gpu.FRAME.itemsize + 24,), np.uint8)
         head = device.at(crops.pointer, crops.shape, np.uint8)
         head[: gpu.FRAME.itemsize].view(gpu.FRAME)[0] = (frame.memory.pointer, 0, 512, 512, 512 * 3, 3, 0)
@@ -440,16 +224,16 @@ def test_the_kernel_compiles_for(tmp_path, sm):
     assert done.returncode == 0, done.stderr
 
 
-def test_the_benchmark_on_a_gpu(load, plans, monkeypatch, capsys):
+def test_the_benchmark_on_a_gpu(load_on_gpu, gpu_bundle, monkeypatch, capsys):
     """Stages by events, the rest by the clock, limits of this GPU from the engines' own work."""
     h200 = limits.Device("simulated", 4800, 989, 1979, "a data sheet")
     monkeypatch.setattr(limits, "this_gpu", lambda device, size: h200)
     monkeypatch.setattr(limits, "gpu_name", lambda device: "Simulated GPU")
     process = {"import_s": 0.1, "load_s": 0.1, "peak_mb": 100.0}
     monkeypatch.setattr(latency, "process_figures", lambda *arguments: process)
-    model = load()
+    model = load_on_gpu()
     monkeypatch.setattr(latency.FaceInsight, "load", lambda *arguments: model)
-    found = latency.bench(plans, rounds=3, peer=False, device="cuda:0")
+    found = latency.bench(gpu_bundle, rounds=3, peer=False, device="cuda:0")
     assert found["device"] == "cuda:0 Simulated GPU" and found["runtime"]["parser_ms"]["p50"] == 0.25
     assert 0 < found["limits"]["token_ms"] < found["runtime"]["token_ms"]["p50"]
     assert json.loads(capsys.readouterr().out.strip().splitlines()[-1]) == found
@@ -466,29 +250,39 @@ def refused(call, error: type, *parts: str) -> None:
         assert part in str(caught.value)
 
 
-def changed(plans, folder, **fields) -> object:
+def changed(gpu_bundle, folder, **fields) -> object:
     """Copies the bundle with other values of some fields of its manifest."""
-    shutil.copytree(plans, folder)
-    written = replace(read_bundle(plans).manifest, **fields)
+    shutil.copytree(gpu_bundle, folder)
+    written = replace(read_bundle(gpu_bundle).manifest, **fields)
     (folder / MANIFEST).write_text(json.dumps(written.to_json()))
     return folder
 
 
-def test_another_version_of_the_library(load):
-    refused(lambda: load(version="1.6.0"), BundleError, "tensorrt-rtx 1.7.1", "1.6.0", "--target tensorrt-rtx --sm 89")
-
-
-def test_another_gpu(load, plans, tmp_path):
-    bundle = changed(plans, tmp_path / "bundle", device=manifest.Device(None, (86, 120), 2))
+def test_another_version_of_the_library(load_on_gpu):
     refused(
-        lambda: load(bundle=bundle), BundleError, "built for SM 86, 120", "Simulated GPU (SM 89)", "faceinsight build"
+        lambda: load_on_gpu(version="1.6.0"),
+        BundleError,
+        "tensorrt-rtx 1.7.1",
+        "1.6.0",
+        "--target tensorrt-rtx --sm 89",
+    )
+
+
+def test_another_gpu(load_on_gpu, gpu_bundle, tmp_path):
+    bundle = changed(gpu_bundle, tmp_path / "bundle", device=manifest.Device(None, (86, 120), 2))
+    refused(
+        lambda: load_on_gpu(bundle=bundle),
+        BundleError,
+        "built for SM 86, 120",
+        "Simulated GPU (SM 89)",
+        "faceinsight build",
     )
     orin = manifest.Device(manifest.Gpu("Orin", 87), "any", 2)
-    bundle = changed(plans, tmp_path / "orin", device=orin)
-    refused(lambda: load(bundle=bundle), BundleError, "built for Orin (SM 87)", "Simulated GPU (SM 89)")
+    bundle = changed(gpu_bundle, tmp_path / "orin", device=orin)
+    refused(lambda: load_on_gpu(bundle=bundle), BundleError, "built for Orin (SM 87)", "Simulated GPU (SM 89)")
 
 
-def test_a_plan_that_the_library_refuses(load, monkeypatch):
+def test_a_plan_that_the_library_refuses(load_on_gpu, monkeypatch):
     init = simulated_gpu.TensorRT.__init__
 
     def foreign(self, *arguments):
@@ -496,37 +290,44 @@ def test_a_plan_that_the_library_refuses(load, monkeypatch):
         self.foreign = True
 
     monkeypatch.setattr(simulated_gpu.TensorRT, "__init__", foreign)
-    refused(load, BundleError, "refuses the plan of refiner", "another platform", "faceinsight build")
+    refused(load_on_gpu, BundleError, "refuses the plan of refiner", "another platform", "faceinsight build")
 
 
-def test_plans_are_given_to_the_library_once(load):
-    model = load()
+def test_a_bundle_of_plans_says_what_they_were_compiled_for(gpu_bundle, tmp_path):
+    bundle = changed(gpu_bundle, tmp_path / "bundle", device=None)
+    refused(lambda: read_bundle(bundle), BundleError, "device is missing, which target tensorrt-rtx needs")
+
+
+def test_plans_are_given_to_the_library_once(load_on_gpu):
+    model = load_on_gpu()
     refused(lambda: open_backend(model.bundle, "cuda:0", None), BundleError, "was opened before", "read it again")
 
 
-def test_a_missing_library(plans, monkeypatch):
+def test_a_missing_library(gpu_bundle, monkeypatch):
     monkeypatch.setattr(cuda, "Device", lambda ordinal: simulated_gpu.Device())
     monkeypatch.setitem(sys.modules, "tensorrt_rtx", None)
-    refused(lambda: FaceInsight.load(plans, "cuda:0"), InputError, "needs the module tensorrt_rtx", "pip install")
+    refused(lambda: FaceInsight.load(gpu_bundle, "cuda:0"), InputError, "needs the module tensorrt_rtx", "pip install")
 
 
-def test_without_pycuda(plans, monkeypatch):
+def test_without_pycuda(gpu_bundle, monkeypatch):
     monkeypatch.setitem(sys.modules, "pycuda", None)
-    refused(lambda: FaceInsight.load(plans, "cuda:0"), InputError, "needs pycuda", "faceinsight[gpu]", "device cpu")
+    refused(
+        lambda: FaceInsight.load(gpu_bundle, "cuda:0"), InputError, "needs pycuda", "faceinsight[gpu]", "device cpu"
+    )
 
 
-def test_tensorrt_has_another_interface_than_tensorrt_rtx(load, plans, tmp_path, astronaut):
+def test_tensorrt_has_another_interface_than_tensorrt_rtx(load_on_gpu, gpu_bundle, tmp_path, astronaut):
     """Its runtime config knows no kernels that are compiled here."""
     engine = manifest.Engine("tensorrt", "10.16.2")
     device = manifest.Device(manifest.Gpu("Simulated GPU", 89), (89,), 2)
-    other = changed(plans, tmp_path / "bundle", target="tensorrt", engine=engine, device=device)
-    model = load(bundle=other, version="10.16.2", rtx=False)
+    other = changed(gpu_bundle, tmp_path / "bundle", target="tensorrt", engine=engine, device=device)
+    model = load_on_gpu(bundle=other, version="10.16.2", rtx=False)
     assert model.ask(model.perceive(astronaut, BOX), QUESTIONS[0]).text.startswith("Yes")
 
 
 @pytest.mark.parametrize("how", ["the library says so", "the capture fails"])
-def test_what_cannot_be_captured_is_enqueued(load, astronaut, monkeypatch, how):
-    wanted = load().perceive(astronaut, BOX)
+def test_what_cannot_be_captured_is_enqueued(load_on_gpu, astronaut, monkeypatch, how):
+    wanted = load_on_gpu().perceive(astronaut, BOX)
     if how == "the capture fails":
         monkeypatch.setattr(simulated_gpu.Graph, "close", broken)
     init = simulated_gpu.TensorRT.__init__
@@ -536,11 +337,11 @@ def test_what_cannot_be_captured_is_enqueued(load, astronaut, monkeypatch, how):
         self.uncapturable = {"language", "features"} if how == "the library says so" else set()
 
     monkeypatch.setattr(simulated_gpu.TensorRT, "__init__", uncapturable)
-    model = load()
+    model = load_on_gpu()
     face = model.perceive(astronaut, BOX)
     assert np.array_equal(face.visual_tokens.numpy(), wanted.visual_tokens.numpy())
     assert model.ask(face, QUESTIONS[0]).text.startswith("Yes")
-    steps = done(load.device)
+    steps = simulated_gpu.done(load_on_gpu.device)
     assert "features" in steps and "language" in steps
     assert steps.count("graph") > 0 if how == "the library says so" else "graph" not in steps
 
@@ -555,37 +356,37 @@ def test_devices(device):
     refused(lambda: FaceInsight.load(device=device), error, f"device {device!r}")
 
 
-def test_out_of_memory_while_running(load, astronaut):
+def test_out_of_memory_while_running(load_on_gpu, astronaut):
     """A larger frame does not fit; what fitted before still does."""
-    model = load()
+    model = load_on_gpu()
     wanted = model.ask(model.perceive(astronaut, BOX), QUESTIONS[0]).text
-    load.device.capacity = load.device.used + 1000
+    load_on_gpu.device.capacity = load_on_gpu.device.used + 1000
     large = np.zeros((3000, 3000, 3), np.uint8)
     refused(lambda: model.perceive(large, BOX), OutOfMemoryError, "out of memory")
-    load.device.capacity = 1 << 32
+    load_on_gpu.device.capacity = 1 << 32
     assert model.ask(model.perceive(astronaut, BOX), QUESTIONS[0]).text == wanted
 
 
 @pytest.mark.parametrize("stage", ["placement", "parse_map", "features", "probabilities+visual_tokens", "language"])
-def test_after_a_failed_call_the_next_one_is_answered(load, astronaut, stage):
-    model = load()
+def test_after_a_failed_call_the_next_one_is_answered(load_on_gpu, astronaut, stage):
+    model = load_on_gpu()
     face = model.perceive(astronaut, BOX)
     wanted = model.ask(face, QUESTIONS[0]).text
-    load.backend.perception.use_graphs = load.backend.language.use_graphs = False
-    load.library.failing.add(stage)
+    load_on_gpu.backend.perception.use_graphs = load_on_gpu.backend.language.use_graphs = False
+    load_on_gpu.library.failing.add(stage)
     call = (lambda: model.ask(face, QUESTIONS[1])) if stage == "language" else (lambda: model.perceive(astronaut, BOX))
     refused(call, FaceInsightError, "failed: an illegal something")
     assert model.ask(face, QUESTIONS[0]).text == wanted
     assert model.perceive(astronaut, BOX).labels == face.labels
 
 
-def test_no_face(load):
-    model = load()
+def test_no_face(load_on_gpu):
+    model = load_on_gpu()
     with pytest.raises(NoFaceError, match="256x128"):
-        model.perceive(OnGpu(load.device, np.zeros((128, 256, 3), np.uint8)))
+        model.perceive(simulated_gpu.OnGpu(load_on_gpu.device, np.zeros((128, 256, 3), np.uint8)))
 
 
-def test_a_device_array_is_read_by_others(load):
+def test_a_device_array_is_read_by_others(load_on_gpu):
     device = simulated_gpu.Device()
     with device.current():
         array = device.empty((2, 3), np.float32)
@@ -595,10 +396,3 @@ def test_a_device_array_is_read_by_others(load):
     )
     assert array.part(1).pointer == array.pointer + 12 and array.part(1).shape == (1, 3)
     assert array.head(1).shape == (1, 3) and isinstance(array.head(1), DeviceArray)
-
-
-def test_a_device_frame_on_the_cpu(astronaut):
-    device = simulated_gpu.Device()
-    with pytest.raises(InputError, match="in CUDA memory"):
-        FaceInsight.load().perceive(OnGpu(device, astronaut))
-    assert isinstance(device_frame(OnGpu(device, astronaut)), DeviceFrame)

@@ -46,12 +46,12 @@ batch = 16
 [stage.vision]
 steps = 200
 batch = 16
-rate = 6e-3
+rate = 1.5e-2
 jitter = 0.2
 [stage.alignment]
-steps = 40
+steps = 60
 batch = 16
-faces = 100
+faces = 150
 jitter = 0.2
 [stage.instruct]
 steps = 20
@@ -133,7 +133,7 @@ def test_the_number_is_stated_and_compared_by_its_value(answers):
     for _, light, face in faces:
         value = face.labels["Visibility"]
         assert str(value) in model.ask(face, "What is the visibility?").text
-        told = model.ask(face, f"Is the visibility above {value - 3}?")
+        told = model.ask(face, f"Is the visibility above {value - 3} lux?")
         assert told.text.startswith("Yes,"), (light, value, told.reading, told.text)
         assert 0.5 <= told.confidence <= 1 and told.attributes == {"Visibility": face.numbers["Visibility"]}
 

@@ -12,7 +12,7 @@ def tiny_config(vocab_size: int = 640, **more) -> FaceInsightConfig:
         "decoder_hidden_size": 16, "num_labels": 19,
     }  # fmt: skip
     vision = {"embedding_size": 8, "hidden_sizes": [16, 16, 32, 32], "depths": [1, 1, 1, 1], "groups_width": 64,
-              "layer_type": "x", "downsample_in_first_stage": False}  # fmt: skip
+              "layer_type": "x"}  # fmt: skip
     language = {
         "vocab_size": vocab_size, "hidden_size": 96, "intermediate_size": 192, "num_hidden_layers": 2,
         "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 512,

@@ -53,8 +53,12 @@ def _fast_tokenizer(name: str):
         ) from error
 
 
+FACES_A_TOKEN = 4
+"""Faces that are spoken of for each token of the vocabulary: fewer tokens need less text to be counted in."""
+
+
 def train_tokenizer(
-    template: PromptTemplate, vocab_size: int, vocabulary: Vocabulary, count: int = 6000, seed: int = 0
+    template: PromptTemplate, vocab_size: int, vocabulary: Vocabulary, count: int | None = None, seed: int = 0
 ) -> str:
     """Returns the content of tokenizer.json, for questions and answers over the vocabulary."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -68,5 +72,5 @@ def train_tokenizer(
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    tokenizer.train_from_iterator(corpus(template, vocabulary, count, seed), trainer)
+    tokenizer.train_from_iterator(corpus(template, vocabulary, count or FACES_A_TOKEN * vocab_size, seed), trainer)
     return tokenizer.to_str()

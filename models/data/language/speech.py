@@ -78,7 +78,9 @@ class Speech:
         flags = tuple(name for name in flags if labels.get(name) in (True, False))
         for item in cases:
             held = [name for name in flags if labels[name]]
-            count = {"": True, "none": not held, "some": held, "all": len(held) == len(flags)}[item.held]
+            count = {"": True, "none": flags and not held, "some": held, "all": held and len(held) == len(flags)}[
+                item.held
+            ]
             if count and item.names <= self.labels.keys() and all(labels[n] == value for n, value in item.when.items()):
                 return self._fill(item.say, labels, **self._lists(flags, held))
         return None
@@ -129,7 +131,7 @@ class Speech:
     def description(self, labels: Mapping) -> list[str]:
         """Sentences about the whole face, without full stops: the written ones, then one for each label that they do
         not speak of; of flags only for those that hold, unless nothing else is said."""
-        said, covered, opened = [], set(), False
+        said, covered = [], set()
         for item in _description():
             names = {name for option in item.cases if option.names <= self.labels.keys() for name in option.names}
             flags: tuple[str, ...] = ()
@@ -142,7 +144,8 @@ class Speech:
                 cases = cases or self.topics[item.topic].answers
             if all(labels[name] == value for name, value in item.when.items()):
                 found = self.first_case(cases, labels, flags)
-                opened |= not item.topic and found is not None
+                if item.topic and found is None:
+                    continue
                 said += [found] if found is not None else []
             covered |= names
         rest = [label for label in self.vocabulary if label.name not in covered]
@@ -150,7 +153,8 @@ class Speech:
         held = [label for label in flags if labels[label.name]]
         left_out = [label for label in flags if label not in held] if said or len(rest) > len(flags) or held else []
         said += _merged([self.sentence(labels, label.name) for label in rest if label not in left_out])
-        return said if opened else [f"the face: {said[0]}", *said[1:]]
+        # where the gender is told, the first sentence names the person
+        return said if re.match(r"an? ", said[0]) else [f"the face: {said[0]}", *said[1:]]
 
 
 def _merged(sentences: list[str]) -> list[str]:

@@ -136,6 +136,9 @@ class _LabelFile:
             needed = [value for value in self.values if value is not False]
             lacking = [str(value) for value in needed if value not in phrases]
             table.check(not lacking, f"phrases for {', '.join(lacking)} are missing")
+        if "alternatives" in table.data:
+            shared = functools.reduce(set.__and__, (set(phrases.get(value, ())) for value in self.values))
+            table.check(bool(shared - {"at", "none"}), "alternatives need a category of phrases that all values have")
         concept = {
             kind: table.concept(value, f"comparisons.{kind}", grammar().categories, (*SUBJECT, "n", "m"))
             for kind, value in table.table("comparisons").items()
