@@ -8,6 +8,8 @@ from pathlib import Path
 from faceinsight.runtime.errors import InputError
 from faceinsight.runtime.vocabulary import Vocabulary
 
+from .data.language import label_language
+
 FOLDER = Path(__file__).with_name("vocabularies")
 
 
@@ -20,10 +22,14 @@ def load_vocabulary(*sources: str | Path) -> Vocabulary:
     """Reads one vocabulary, or several combined in the order given.
 
     sources: each the name of a ready-made one ("nano") or a .toml file with one entry for each label. Raises InputError
-    for an unknown name, and for a file that names what a label lacks.
+    for an unknown name, and for a file, whose message names what a label lacks.
     """
     first, *others = (_read(source) for source in sources)
-    return first.combined(*others)
+    vocabulary = first.combined(*others)
+    for label in vocabulary:
+        if label.phrases:
+            label_language(label)  # raises InputError for phrases that no question can be made of
+    return vocabulary
 
 
 def _read(source: str | Path) -> Vocabulary:

@@ -27,7 +27,8 @@ def label_language(label: Label) -> LabelLanguage:
     Raises InputError that names the file and what it lacks, or what is wrong with the label's phrases.
     """
     path = FOLDER / "labels" / f"{label.name}.toml"
-    return of_label(path, label) if path.exists() else general_language(label)
+    written = of_label(path, label) if path.exists() else None
+    return written or general_language(label)
 
 
 @functools.cache

@@ -16,9 +16,13 @@ from .grammar import SUBJECT, grammar
 from .languages import COMPARISONS, SENTENCE, Asked, Case, LabelLanguage, Open, TopicLanguage, Value
 
 
-def of_label(path: Path, label: Label) -> LabelLanguage:
-    """What a file says of a label. Raises InputError that names what it lacks."""
-    return _LabelFile(Table.read(path), label).language()
+def of_label(path: Path, label: Label) -> LabelLanguage | None:
+    """What a file says of a label; None where it is about another label of the same name, with other values.
+
+    Raises InputError that names what the file lacks.
+    """
+    file = _LabelFile(Table.read(path), label)
+    return file.language() if file.is_about_label() else None
 
 
 def of_topic(path: Path) -> TopicLanguage:
@@ -126,6 +130,12 @@ class _LabelFile:
                 data.setdefault("asked", {})[name] = item | {"values": values}
         kept = {key: value for key, value in table.data.items() if key not in ("like", "values", "says")}
         return Table(table.name, data | kept)
+
+    def is_about_label(self) -> bool:
+        """Whether the file knows any of the label's values."""
+        if self.label.kind == "number":
+            return "comparisons" in self.table.data
+        return not {value_of(key) for key in self.table.table("phrases")}.isdisjoint(self.values)
 
     def language(self) -> LabelLanguage:
         table = self.table
