@@ -1,4 +1,4 @@
-"""Questions that training never saw, and how often their answers agree with the labels."""
+"""Questions that were written apart from training, and how often their answers agree with the labels."""
 
 from __future__ import annotations
 
