@@ -58,6 +58,7 @@ def test_a_number_is_scored_by_its_error():
     assert figures == {"Age_Years_mae": pytest.approx(2.5), "contradictions": 0}
 
 
+@pytest.mark.slow
 def test_every_variant_leaves_out_what_its_name_says(monkeypatch):
     losses, learners = [], []
 

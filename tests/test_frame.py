@@ -15,6 +15,8 @@ from . import simulated_gpu
 
 BOX = simulated_gpu.BOX
 
+pytestmark = pytest.mark.slow
+
 
 def layouts(pixels: np.ndarray) -> dict[str, np.ndarray]:
     rgba = np.dstack([pixels, np.full(pixels.shape[:2], 9, np.uint8)])
