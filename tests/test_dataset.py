@@ -161,11 +161,18 @@ def test_all_forty_attributes_of_celeba_are_targets(celeba):
 
 @pytest.mark.parametrize(("emotion", "smiles"), [(4, 1), (7, 0), (5, 0), (1, None)])
 def test_a_happy_face_smiles(tmp_path, emotion, smiles):
-    """Of surprise nobody knows."""
+    """Of surprise nobody knows; then nano, which tells no expression, has nothing to learn."""
     save_emotions(tmp_path, [emotion] * 60)
     column = EXPRESSION.attribute_names.index("Smiling")
     found = set(read_faces(tmp_path, "train", EXPRESSION).targets[:, column].tolist())
     assert found == {smiles} if smiles is not None else all(map(np.isnan, found))
+    nano = load_vocabulary("nano")
+    if smiles is None:
+        with pytest.raises(InputError, match="has none of the labels"):
+            read_faces(tmp_path, "train", nano)
+    else:
+        smiling = read_faces(tmp_path, "train", nano).targets[:, nano.attribute_names.index("Smiling")]
+        assert set(smiling.tolist()) == {smiles}
 
 
 def test_a_limit_takes_faces_from_all_of_a_set(tmp_path):

@@ -284,7 +284,7 @@ def test_raf_db(tmp_path):
     said = [record.labels["Expression"] for record in train.values()]
     assert said == ["surprise", "fear", "disgust", "happy", "sad", "anger", "neutral"]
     assert train["train_00001.jpg"].image.name == "train_00001_aligned.jpg"
-    assert [record.labels for record in open_dataset(tmp_path, "test")] == [{"Expression": "happy"}]
+    assert [record.labels for record in open_dataset(tmp_path, "test")] == [{"Expression": "happy", "Smiling": True}]
 
 
 def test_affectnet(tmp_path):
@@ -315,7 +315,7 @@ def test_fer2013_without_usage_and_with_its_other_header(tmp_path):
     (tmp_path / "fer2013.csv").unlink()
     pixels = rows[1].split(",")[1]
     (tmp_path / "icml_face_data.csv").write_text(f"emotion, Usage, pixels\n3,PublicTest,{pixels}\n")
-    assert [record.labels for record in open_dataset(tmp_path, "val")] == [{"Expression": "happy"}]
+    assert [record.labels for record in open_dataset(tmp_path, "val")] == [{"Expression": "happy", "Smiling": True}]
 
 
 # Boxes

@@ -46,6 +46,13 @@ _AFFECTNET = (Aligned(224, 224),)
 _FER2013 = (Aligned(_FER2013_SIDE, _FER2013_SIDE),)
 
 
+def _labels(expression: str) -> dict[str, str | bool]:
+    """The expression, and whether such a face smiles where it tells: surprise and contempt may do both."""
+    smiles = {"happy": True, "neutral": False, "sad": False, "fear": False, "disgust": False, "anger": False}
+    told = smiles.get(expression)
+    return {"Expression": expression} | ({} if told is None else {"Smiling": told})
+
+
 def _raf_db(directory: Path, split: str, skipped: Skipped) -> Iterator[Record]:
     table, images = found(directory, "EmoLabel/list_patition_label.txt"), found(directory, "Image/aligned")
     for number, line in enumerate(read_lines(table), 1):
@@ -58,7 +65,7 @@ def _raf_db(directory: Path, split: str, skipped: Skipped) -> Iterator[Record]:
         path = inside(images, name, table)
         emotion = coded(RAF_DB_EMOTIONS, code, "emotion", table)
         if name.startswith(split):
-            yield Record(name, path.with_stem(f"{path.stem}_aligned"), {"Expression": emotion}, aligned=_RAF_DB)
+            yield Record(name, path.with_stem(f"{path.stem}_aligned"), _labels(emotion), aligned=_RAF_DB)
 
 
 def _affectnet(directory: Path, split: str, skipped: Skipped) -> Iterator[Record]:
@@ -69,7 +76,7 @@ def _affectnet(directory: Path, split: str, skipped: Skipped) -> Iterator[Record
         annotation = annotations / f"{number}_exp.npy"
         emotion = coded(AFFECTNET_EMOTIONS, _code(annotation), "emotion", annotation)
         image = images / f"{number}.jpg"
-        yield Record(f"{split}_set/{image.name}", image, {"Expression": emotion}, aligned=_AFFECTNET)
+        yield Record(f"{split}_set/{image.name}", image, _labels(emotion), aligned=_AFFECTNET)
     for file in sorted({*listing(images)} - {f"{number}.jpg" for number in known}):
         skipped.add("image has no annotation", f"{split}_set/{file}")
 
@@ -96,7 +103,7 @@ def _fer2013(directory: Path, split: str, skipped: Skipped) -> Iterator[Record]:
         its = coded(_FER2013_SPLITS, row["Usage"], "Usage", table) if "Usage" in row else hashed_split(name)
         if its != split:
             continue
-        labels = {"Expression": coded(FER2013_EMOTIONS, row["emotion"], "emotion", table)}
+        labels = _labels(coded(FER2013_EMOTIONS, row["emotion"], "emotion", table))
         image = _pixels(row["pixels"])
         if image is None:
             skipped.add("pixels are not 48 x 48 values in 0-255", name)
