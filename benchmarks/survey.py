@@ -132,6 +132,8 @@ class Survey:
         InputError when no face has a label that is asked for, or a value that its label does not have.
         """
         self.vocabulary = vocabulary
+        if task is not None and task not in vocabulary.tasks:
+            raise InputError(f"the model has no label of the task {task!r}; it has {', '.join(vocabulary.tasks)}")
         labels = vocabulary.labels if task is None else vocabulary.of_task(task)
         faces = list(faces)
         every = [question for label in labels for question in questions_about(label)]
@@ -139,7 +141,7 @@ class Survey:
             (q for q in every if any(q.known(vocabulary, face)[q.name] is not None for face in faces)), key=_place
         )
         if not self.questions:
-            names = ", ".join(question.name for question in every) or f"none, since the model has no {task}"
+            names = ", ".join(question.name for question in every)
             raise InputError(f"none of the {len(faces)} faces has a label that is asked for: {names}")
         self.scales = dict(filter(None, (question.scale() for question in self.questions)))
         self.numbers = [question.label for question in self.questions if question.label.kind == "number"]

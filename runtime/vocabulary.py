@@ -100,8 +100,13 @@ class Vocabulary:
         choices = (label.outputs for label in self.labels if label.kind == "choice")
         return frozenset(name for names in choices if len(names) > 1 for name in names)
 
+    @functools.cached_property
+    def tasks(self) -> tuple[str, ...]:
+        """Names of the tasks that its labels belong to; the paper's are "attributes", "demographics", "expression"."""
+        return tuple(dict.fromkeys(task for label in self.labels for task in label.tasks))
+
     def of_task(self, task: str) -> tuple[Label, ...]:
-        """Returns the labels of one of the paper's tasks: "attributes", "demographics" or "expression"."""
+        """Returns the labels of a task."""
         return tuple(label for label in self.labels if task in label.tasks)
 
     def outputs(self, row: Sequence[float]) -> tuple[dict[str, float], dict[str, float]]:

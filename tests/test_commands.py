@@ -157,7 +157,6 @@ def test_unusual_images_are_answered(command, name):
         ("Option '--bundle' requires an argument", ("describe", "photo.jpg", "--bundle")),
         ("for '--threads'", ("describe", "photo.jpg", "--threads", "0")),
         ("for '--rounds'", ("bench", "--rounds", "many")),
-        ("'hats' is not one of", ("evaluate", "--data", "data", "--task", "hats")),
         ("for '--questions'", ("parity", "--data", "data", "--questions", "0")),
         ("for '--seeds'", ("ablate", "--data", "data", "--seeds", "0")),
         ("labels.csv", ("ablate", "--data", "nowhere")),

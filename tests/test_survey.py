@@ -60,7 +60,7 @@ def test_a_task_asks_about_all_its_labels_that_the_model_has():
     everything = [dict.fromkeys(celeba.names, True)]
     assert names(Survey(celeba, everything, "attributes")) == [*celeba.names, "Female"] and len(celeba.names) == 40
     assert names(Survey(celeba, everything, "demographics")) == ["Male", "Young", "Female"]
-    with pytest.raises(InputError, match="none, since the model has no expression"):
+    with pytest.raises(InputError, match="has no label of the task 'expression'; it has "):
         Survey(OWN, [{"Wearing_Helmet": True}], "expression")
 
 

@@ -17,14 +17,6 @@ from .options import AsJson, BundleDir, LabelledData, Threads
 from .output import figure, print_json, print_table
 
 
-class Task(StrEnum):
-    """The paper's three tasks; each is about some of the labels."""
-
-    attributes = "attributes"
-    demographics = "demographics"
-    expression = "expression"
-
-
 class Setting(StrEnum):
     """How the model that answers was prepared."""
 
@@ -37,7 +29,14 @@ def evaluate(
     data: LabelledData,
     bundle: BundleDir = None,
     split: Annotated[str, typer.Option(help="Split of the data to use: train, val or test.")] = "val",
-    task: Annotated[Task | None, typer.Option(help="Ask about the labels of this task only; all by default.")] = None,
+    task: Annotated[
+        str | None,
+        typer.Option(
+            help="Ask about the labels of this task only, such as attributes, demographics, expression: those that the "
+            "model's vocabulary names; all by default.",
+            metavar="NAME",
+        ),
+    ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Most faces to use; all by default.")] = None,
     phrasings: Annotated[
         int,
@@ -113,7 +112,7 @@ def _make_folder(out: Path) -> None:
         raise InputError(f"cannot write into {out}: {error.strerror}; give --out a folder") from error
 
 
-def _print_scores(result: dict, task: Task | None) -> None:
+def _print_scores(result: dict, task: str | None) -> None:
     rows = [
         (name, figure(s["balanced_accuracy"]), _interval(s["interval"]), figure(s["accuracy"]), str(s["faces"]))
         for name, s in result["labels"].items()
