@@ -125,7 +125,7 @@ def test_encoders_keep_their_weights_and_the_rest_learns(trained):
     assert model.language.vocab_size == WORDS
     assert {p.dtype for p in model.parameters()} == {torch.float32}
     assert not torch.equal(model.fusion.vision_projector.up.weight, begun.fusion.vision_projector.up.weight)
-    assert model.fusion.head.text.matrix.count_nonzero() > len(config.attributes.names)
+    assert model.fusion.head.text.matrix.count_nonzero() > len(config.vocabulary.attributes)
     # a checkpoint needs none of the directories that it was made of
     written = json.loads((folder / "run" / "model" / "config.json").read_text())
     assert written["language"]["config"]["num_hidden_layers"] == DECODER["num_hidden_layers"]
