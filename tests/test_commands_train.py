@@ -9,7 +9,7 @@ from PIL import Image
 
 from faceinsight.models.data.synthetic import generate
 from faceinsight.models.training.recipe import STAGES
-from faceinsight.runtime import bundle
+from faceinsight.runtime.manifest import STAGES as BUNDLE_STAGES
 
 pytestmark = pytest.mark.slow
 
@@ -59,7 +59,7 @@ def test_train_build_and_ask_a_model_of_ones_own(command, folder):
     command.fails("--calibration", "build", "--model", "run/model", "--out", "mine")
     assert not (folder / "mine").exists()
     out = command.succeeds("build", "--model", "run/model", "--calibration", "faces", "--out", "mine", "--json")
-    assert set(json.loads(out)["stages"]) == set(bundle.STAGES)
+    assert set(json.loads(out)["stages"]) == set(BUNDLE_STAGES)
     # two steps taught it nothing, but the chain holds
     box = ("--box", "80,78,144,164")
     command.succeeds("ask", "faces/0.png", "Is he bald?", "--bundle", "mine", *box)
