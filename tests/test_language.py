@@ -24,6 +24,8 @@ from faceinsight.runtime.label import Label
 from faceinsight.runtime.reading import read
 from faceinsight.runtime.vocabulary import Vocabulary
 
+pytestmark = pytest.mark.slow
+
 HELMET = {"kind": "flag", "prompt": "a person who wears a helmet"}
 MOUTH = {"kind": "flag", "prompt": "an open mouth"}
 EYES = {"kind": "flag", "prompt": "closed eyes", "phrases": {"part": ["eyes=closed", "eyes=shut"]}}

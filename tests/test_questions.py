@@ -24,6 +24,8 @@ from faceinsight.runtime.prompt import Prompter
 from faceinsight.runtime.reading import of_values, read
 from faceinsight.runtime.vocabulary import Vocabulary
 
+pytestmark = pytest.mark.slow
+
 NANO = load_vocabulary("nano")
 FLAGS = [label.name for label in NANO if label.kind == "flag"]
 RACE = Vocabulary((load_vocabulary("demographics")["Race"],))
