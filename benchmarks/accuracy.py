@@ -6,12 +6,12 @@ import collections
 import math
 import statistics
 import sys
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from faceinsight.models.data.dataset import read_labelled
 from faceinsight.models.data.readers import Record
 from faceinsight.models.metrics import IntersectionOverUnion, Share, balanced_accuracy
 from faceinsight.runtime.errors import FaceInsightError, InputError
@@ -20,7 +20,10 @@ from faceinsight.runtime.parse_map import IGNORE
 from faceinsight.runtime.pipeline import Face, FaceInsight
 from faceinsight.runtime.progress import ProgressBar
 
+from .breakdown import SKIN, by_column, by_luminance, skin_luminance
+from .labelled import LabelledFace, read_labelled_faces, unknown_labels
 from .phrasings import agreement, held_out
+from .reliability import Reliability
 from .survey import Scale, Survey, Told
 
 Z = 1.96
@@ -38,7 +41,7 @@ class Tally:
 
     def add(self, labels: Mapping[str, object], told: Told | None) -> None:
         """Counts one face. labels: a person's. told: see `Survey.told`; None for a face that failed."""
-        known = self.survey.known(labels)
+        known = self.survey.wanted(labels)
         for name, scale in self.survey.scales.items():
             if (wanted := known[name]) is not None:
                 value = told and told[name]
@@ -54,12 +57,13 @@ class Tally:
                     errors.append(max(bounds[0] - number, number - bounds[1], 0.0))
 
     def labels(self) -> dict[str, dict]:
-        """Scores every question that tells one of several values.
+        """Scores every question that tells one of several values, and every view.
 
-        Returns name -> {"question": its text, "values": in their order, "faces": whose label is known, "accuracy",
-        "balanced_accuracy" (None where only one value occurs), its 95 % "interval", "within_one": share that was told
-        to within one value, of those that have an order (None for others), "confusion": {known: {told: faces}}}. What
-        is unclear and what failed is told None, and counts as wrong.
+        Returns name -> {"question": its text, "values": in their order, "faces": whose label is known, "accuracy" and
+        its 95 % "accuracy_interval", "balanced_accuracy" (None where only one value occurs) and its "interval",
+        "within_one": share that was told to within one value, of those that have an order (None for others), and its
+        "within_one_interval", "confusion": {known: {told: faces}}}. What is unclear and what failed is told None, and
+        counts as wrong.
         """
         return {name: _scores(pairs, self.survey.scales[name]) for name, pairs in self._pairs.items()}
 
@@ -85,15 +89,18 @@ def _scores(pairs: collections.Counter[tuple[Hashable, Hashable]], scale: Scale)
     for (wanted, told), faces in pairs.items():
         confusion.setdefault(wanted, {})[told] = faces
     shares = [(row.get(wanted, 0), sum(row.values())) for wanted, row in confusion.items()]
-    balanced = balanced_accuracy(shares)
+    balanced, faces = balanced_accuracy(shares), pairs.total()
+    right, near = sum(right for right, _ in shares), _near(pairs, scale.values) if scale.ordered else None
     return {
         "question": scale.question,
         "values": [str(value) for value in scale.values],
-        "faces": pairs.total(),
-        "accuracy": share(sum(right for right, _ in shares), pairs.total()),
+        "faces": faces,
+        "accuracy": share(right, faces),
+        "accuracy_interval": interval([(right, faces)]) if faces else None,
         "balanced_accuracy": balanced,
         "interval": None if balanced is None else interval(shares),
-        "within_one": share(_near(pairs, scale.values), pairs.total()) if scale.ordered else None,
+        "within_one": None if near is None else share(near, faces),
+        "within_one_interval": interval([(near, faces)]) if near is not None and faces else None,
         "confusion": {str(wanted): {str(told): n for told, n in row.items()} for wanted, row in confusion.items()},
     }
 
@@ -145,6 +152,22 @@ PARTS = {
 """Part of the face -> parse classes that count as one."""
 
 
+@dataclass
+class Seen:
+    """One labelled face, and what the model says of it; None is not told, of a face that failed all.
+
+    labels: a person's. luminance: of its skin, see `skin_luminance`. agreeing: how many answers say what the model's
+    labels do. contradictory: whether the answers contradict each other.
+    """
+
+    labels: Mapping[str, object]
+    told: Told | None = None
+    attributes: Mapping[str, float] | None = None
+    luminance: float | None = None
+    agreeing: int = 0
+    contradictory: bool = False
+
+
 def evaluate(
     model: FaceInsight,
     data: str | Path,
@@ -152,58 +175,42 @@ def evaluate(
     limit: int | None = None,
     phrasings: int = 0,
     task: str | None = None,
+    by: Sequence[str] = (),
+    values: Sequence[str] = (),
+    ask: bool = True,
 ) -> dict:
     """Scores a model's answers against a person's labels, and against the model's own.
 
     data: a folder in our own form or that of a public set (see `read_labelled`). limit: most faces. phrasings: also
     asks the held-out questions about this many of the faces, spread evenly, and sees how often the verdict agrees with
-    the model's own labels. task: asks about the labels of this task only. A face that cannot be perceived counts as
-    wrong in all labels, is asked nothing and has no parse map.
+    the model's own labels. task: asks about the labels of this task only. by: what groups of faces are scored by, too:
+    columns (see `by_column`), "skin" (see `skin_luminance`). values: choices with values that are scored against their
+    others, such as "Expression:sad,anger"; "Expression" is each on its own. ask: without it the model's labels are
+    scored, and no question is asked. A face that cannot be perceived counts as wrong in all labels, is asked nothing
+    and has no parse map.
 
-    Returns {"faces", "failed", "labels": see `Tally.labels`, "numbers": see `Tally.numbers`, "parse_map": part -> IoU,
-    and their "mean" (None where no pixel is known), "answers_asked", "answers_agree": share of answers that say what
-    the model's labels do, "contradictions": share of the faces whose answers contradict each other, "phrasings": set ->
-    see `agreement`, or None}. Raises InputError for an unusable folder, and where no face has a label that is asked
-    for.
+    Returns what `_scores_of` does and {"parse_map": part -> IoU, and their "mean" (None where no pixel is known),
+    "answers_asked", "answers_agree": share of answers that say what the model's labels do, "contradictions": share of
+    the faces whose answers contradict each other (both None where nothing is asked), "phrasings": set -> see
+    `agreement`, or None, "by": item of `by` -> group -> see `_scores_of`, "skin_luminance": at which "skin" divides,
+    "not_scored": {"model": labels of the data that it does not have, "data": labels of the model that no face has}}.
+    Raises InputError for an unusable folder, column or value, and where no face has a label that is asked for.
     """
-    faces = read_labelled(data, split, model.vocabulary, limit)
-    survey = Survey(model.vocabulary, [face.labels for face in faces], task)
-    tally, parts = Tally(survey), IntersectionOverUnion(PARTS)
-    agree = contradictions = failed = 0
-    chosen = {position * len(faces) // phrasings for position in range(phrasings)}
-    perceived: list[Face] = []
-    with ProgressBar("evaluate", len(faces)) as advance:
-        for index, labelled in enumerate(faces):
-            try:
-                image = labelled.load()
-                face = model.perceive(image, labelled.box(image.shape))
-            except FaceInsightError as error:
-                failed += 1
-                print(f"{labelled.name}: {error}", file=sys.stderr)
-                tally.add(labelled.labels, None)
-            else:
-                told = survey.told({q.name: model.ask(face, q.text).text for q in survey.questions})
-                tally.add(labelled.labels, told)
-                agree += survey.agreeing(told, face.labels)
-                contradictions += survey.contradictory(told)
-                size = len(face.parse_map)
-                known = _parse_map(labelled, image.shape)
-                parts.add(face.parse_map, warp(known, crop_matrix(face.box, size), size, nearest=True))
-                if index in chosen:
-                    perceived.append(face)
-            advance({})
-    seen = len(faces) - failed
-    asked = seen * len(survey.questions)
-    found = parts.scores()
-    return {
-        "faces": len(faces),
-        "failed": failed,
-        "labels": tally.labels(),
-        "numbers": tally.numbers(),
+    faces = read_labelled_faces(data, split, model.vocabulary, limit)
+    chosen = _chosen(values)
+    survey = Survey(model.vocabulary, [face.labels for face in faces], task, chosen)
+    groups = {column: by_column(column, [face.columns for face in faces]) for column in by if column != SKIN}
+    asked_again = {position * len(faces) // phrasings for position in range(phrasings)}
+    seen, found, perceived = _look(model, faces, survey, ask, SKIN in by, asked_again)
+    median, by_skin = by_luminance([face.luminance for face in seen])
+    groups |= {SKIN: by_skin} if SKIN in by else {}
+    told = sum(face.told is not None for face in seen) * ask
+    missing = [name for name in chosen if name not in model.vocabulary]
+    return _scores_of(seen, survey) | {
         "parse_map": found | {"mean": sum(found.values()) / len(found)} if found else None,
-        "answers_asked": asked,
-        "answers_agree": share(agree, asked),
-        "contradictions": share(contradictions, seen),
+        "answers_asked": told * len(survey.questions),
+        "answers_agree": share(sum(face.agreeing for face in seen), told * len(survey.questions)),
+        "contradictions": share(sum(face.contradictory for face in seen), told),
         "phrasings": {
             name: agreement(model, perceived, questions)
             for name, questions in held_out(model.vocabulary).yes_no.items()
@@ -211,6 +218,80 @@ def evaluate(
         }
         if perceived
         else None,
+        "by": {
+            name: {
+                group: _scores_of([seen[position] for position in positions], survey)
+                for group, positions in groups[name].items()
+            }
+            for name in by
+        },
+        "skin_luminance": median,
+        "not_scored": {
+            "model": list(dict.fromkeys([*unknown_labels(faces, model.vocabulary), *missing])),
+            "data": survey.untold,
+        },
+    }
+
+
+def _look(
+    model: FaceInsight, faces: Sequence[LabelledFace], survey: Survey, ask: bool, skin: bool, keep: Set[int]
+) -> tuple[list[Seen], dict[str, float], list[Face]]:
+    """Perceives every face. skin: measures it, see `skin_luminance`. keep: positions of the faces that are returned.
+
+    Returns what is seen of each, the scores of the parse maps, and the faces to keep.
+    """
+    seen, parts, kept = [], IntersectionOverUnion(PARTS), []
+    with ProgressBar("evaluate", len(faces)) as advance:
+        for position, labelled in enumerate(faces):
+            try:
+                image = labelled.record.load()
+                face = model.perceive(image, labelled.record.box(image.shape))
+            except FaceInsightError as error:
+                print(f"{labelled.record.name}: {error}", file=sys.stderr)
+                seen.append(Seen(labelled.labels))
+            else:
+                seen.append(_told(model, face, labelled, survey, ask))
+                seen[-1].luminance = skin_luminance(image, face) if skin else None
+                size = len(face.parse_map)
+                known = _parse_map(labelled.record, image.shape)
+                parts.add(face.parse_map, warp(known, crop_matrix(face.box, size), size, nearest=True))
+                if position in keep:
+                    kept.append(face)
+            advance({})
+    return seen, parts.scores(), kept
+
+
+def _chosen(values: Sequence[str]) -> dict[str, list[list[str]]]:
+    """Reads "Expression:sad,anger" as {"Expression": [["sad", "anger"]]}."""
+    chosen: dict[str, list[list[str]]] = {}
+    for text in values:
+        name, _, listed = text.partition(":")
+        chosen.setdefault(name, []).append(listed.split(",") if listed else [])
+    return chosen
+
+
+def _told(model: FaceInsight, face: Face, labelled: LabelledFace, survey: Survey, ask: bool) -> Seen:
+    if not ask:
+        return Seen(labelled.labels, survey.stated(face.labels), face.attributes)
+    told = survey.told({q.name: model.ask(face, q.text).text for q in survey.questions})
+    agreeing, contradictory = survey.agreeing(told, face.labels), survey.contradictory(told)
+    return Seen(labelled.labels, told, face.attributes, None, agreeing, contradictory)
+
+
+def _scores_of(seen: Sequence[Seen], survey: Survey) -> dict:
+    """Returns {"faces", "failed", "labels": see `Tally.labels`, "numbers": see `Tally.numbers`, "calibration": see
+    `Reliability.scores`}."""
+    tally, reliability = Tally(survey), Reliability(survey)
+    for face in seen:
+        tally.add(face.labels, face.told)
+        if face.attributes is not None:
+            reliability.add(face.labels, face.attributes)
+    return {
+        "faces": len(seen),
+        "failed": sum(face.told is None for face in seen),
+        "labels": tally.labels(),
+        "numbers": tally.numbers(),
+        "calibration": reliability.scores(),
     }
 
 

@@ -91,7 +91,7 @@ def measure_runtime(runtime: FaceInsight, frame: np.ndarray, box) -> dict[str, f
     """
     figures: dict[str, float] = {}
     start = time.perf_counter()
-    runtime.detector(frame)
+    runtime.detect(frame)
     figures["detect_ms"] = (time.perf_counter() - start) * 1e3
     start = time.perf_counter()
     face = runtime.perceive(frame, box)

@@ -13,8 +13,10 @@ from torch import nn
 from faceinsight.models.checkpoint import model_directory, model_hash
 from faceinsight.models.faceinsight import FaceInsightModel
 from faceinsight.runtime.answering import READING_TOKENS
+from faceinsight.runtime.detect import fitted
 from faceinsight.runtime.errors import InputError
 from faceinsight.runtime.image import crop_matrix, refined_box, warp
+from faceinsight.runtime.manifest import PERCEPTION_STAGES
 from faceinsight.runtime.pipeline import FaceInsight
 
 QUESTION = "is the person wearing eyeglasses?"
@@ -52,7 +54,7 @@ class PytorchPeer:
         # complete labels of some face, so that both sides read a prompt of about the same length
         count = len(vocabulary.attributes) + len(vocabulary.numbers)
         self._labels = vocabulary.decide(*vocabulary.outputs([0.1] * count))
-        self._stages = {name: getattr(self._network, name) for name in ("refiner", "parser", "vision", "fusion")}
+        self._stages = {name: getattr(self._network, name) for name in PERCEPTION_STAGES}
         self._stages["language"] = self._network.language.backbone
         if compiled:
             self._stages = {name: torch.compile(stage) for name, stage in self._stages.items()}
@@ -71,6 +73,10 @@ class PytorchPeer:
             now = self._now()
             figures[name], clock = (now - clock) * 1e3, now
 
+        whole = warp(frame, fitted(frame.shape, self._sizes["detector"]), self._sizes["detector"])
+        self._stages["detector"](torch.from_numpy(whole[None]).to(self._device)).cpu()
+        lap("detect_ms")
+        start = clock
         placement = self._stages["refiner"](self._crop(frame, box, "refiner"))[0].float().cpu().numpy()
         refined = refined_box(box, placement)
         lap("refiner_ms")

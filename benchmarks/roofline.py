@@ -84,7 +84,7 @@ def works(shape: str, bundle: Bundle) -> dict[str, Work]:
         features = torch.zeros(1, SIGLIP_B_ENCODER.tokens, model.vision.width)
         parse_map = pixels["parser"][..., 0]
         tokens, _ = model.fusion(features, parse_map)
-        found = {stage: counted(getattr(model, stage), pixels[stage]) for stage in ("refiner", "parser")}
+        found = {stage: counted(getattr(model, stage), pixels[stage]) for stage in ("detector", "refiner", "parser")}
         found |= {"vision": SIGLIP_B_ENCODER.run(int8=True), "fusion": counted(model.fusion, features, parse_map)}
     decoder, prompt = Decoder.of(language), tokens.shape[1] + TEXT_TOKENS
     for name, new in (("prefill", prompt), ("question", QUESTION), ("token", 1)):

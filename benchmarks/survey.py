@@ -4,19 +4,31 @@ whether all that was told can be true of one face."""
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from faceinsight.models.data.language import label_language
 from faceinsight.runtime.errors import InputError
-from faceinsight.runtime.label import Attribute, Bounds, Label
+from faceinsight.runtime.label import Bounds, Label
 from faceinsight.runtime.rules import Rule, consistent_assignment
 from faceinsight.runtime.vocabulary import Vocabulary
 
 from .replies import middle, named_value, ranges, says_yes, within
+from .views import (
+    View,
+    attributes_of,
+    chosen_views,
+    coarse_view,
+    column_views,
+    events,
+    fine_values,
+    not_told_apart,
+    only,
+)
 
 Told = dict[str, str | bool | float | None]
-"""Name of a question, or of a number's groups -> what was told; None where it is not clear."""
+"""Name of a question, a view or a number's groups -> what was told; None where it is not clear."""
 Known = dict[str, str | bool | Bounds | None]
 """The same names -> what is known; of a number the bounds that it lies within. None where it is not known."""
 
@@ -66,8 +78,7 @@ class Question:
             return {self.name: value}
         if isinstance(own := labels.get(self.name), bool):  # a data set may know just this of a label
             return {self.name: own}
-        verdicts = {name in self.values for name in _fine(self.label, value)}
-        return {self.name: verdicts.pop() if len(verdicts) == 1 else None}
+        return {self.name: only(name in self.values for name in fine_values(self.label, value))}
 
     def told(self, reply: str) -> Told:
         """Reads what a reply says."""
@@ -103,7 +114,7 @@ class Question:
 
     def allows(self, value: str | bool, told: str | bool) -> bool:
         """Tells whether a flag or a choice may have a value when this was told of it."""
-        return value in _fine(self.label, told) if self._names_value else (value in self.values) == told
+        return value in fine_values(self.label, told) if self._names_value else (value in self.values) == told
 
     @property
     def _names_value(self) -> bool:
@@ -123,10 +134,22 @@ class Question:
 
 
 class Survey:
-    """The questions of a vocabulary that at least one of some faces can be scored on."""
+    """The questions of a vocabulary that at least one of some faces can be scored on, and the views of their labels.
 
-    def __init__(self, vocabulary: Vocabulary, faces: Iterable[Mapping[str, object]], task: str | None = None):
+    scales: name of a question, a view or a number's groups -> its values. numbers: the labels that are numbers.
+    events: name -> view of a flag or of one value of a choice, which has a probability. untold: the labels and views
+    that no face can be scored on.
+    """
+
+    def __init__(
+        self,
+        vocabulary: Vocabulary,
+        faces: Iterable[Mapping[str, object]],
+        task: str | None = None,
+        values: Mapping[str, Sequence[Sequence[str]]] = MappingProxyType({}),
+    ):
         """faces: their labels, as a data set gives them. task: asks about the labels of one task only ("attributes").
+        values: choice -> sets of its values that are scored against the others; an empty set is each on its own.
 
         The questions that one attribute answers come first, then those on several and on none, then open ones. Raises
         InputError when no face has a label that is asked for, or a value that its label does not have.
@@ -137,22 +160,49 @@ class Survey:
         labels = vocabulary.labels if task is None else vocabulary.of_task(task)
         faces = list(faces)
         every = [question for label in labels for question in questions_about(label)]
-        self.questions = sorted(
-            (q for q in every if any(q.known(vocabulary, face)[q.name] is not None for face in faces)), key=_place
-        )
+        self._together: dict[str, dict[str, str]] = {}
+        views = self._find_views(every, faces, values)
+        self.views = {v.name: v for v in views if any(self.outcome(v, face) is not None for face in faces)}
+        self.questions = sorted((q for q in every if self._can_score(q, faces)), key=_place)
         if not self.questions:
             names = ", ".join(question.name for question in every)
             raise InputError(f"none of the {len(faces)} faces has a label that is asked for: {names}")
         self.scales = dict(filter(None, (question.scale() for question in self.questions)))
+        texts = {question.label.name: question.text for question in self.questions if question.values is None}
+        for name, view in self.views.items():
+            self.scales[name] = Scale(texts[view.label.name], tuple(dict.fromkeys(view.counts.values())), {}, False)
         self.numbers = [question.label for question in self.questions if question.label.kind == "number"]
+        self.events = {event.name: event for event in self._find_events()}
+        asked = {question.label.name for question in self.questions}
+        names = [label.name for label in labels if label.name not in asked]
+        self.untold = [*names, *(view.name for view in views if view.name not in self.views)]
 
     def known(self, labels: Mapping[str, object]) -> Known:
         """Says what labels, of a data set or of a face, answer to all questions."""
         return {k: v for question in self.questions for k, v in question.known(self.vocabulary, labels).items()}
 
+    def wanted(self, labels: Mapping[str, object]) -> Known:
+        """Says what a person's labels answer to all questions and count as in all views. A value by which the set means
+        several is their coarse one."""
+        known = self.known(labels)
+        meant = {name: values[known[name]] for name, values in self._together.items() if known.get(name) in values}
+        return known | meant | {name: self.outcome(view, labels) for name, view in self.views.items()}
+
+    def outcome(self, view: View, labels: Mapping[str, object]) -> str | bool | None:
+        """Says what a person's labels count as in a view; a column of its name comes first."""
+        own = labels.get(view.name)
+        if isinstance(own, bool) or view.label.kind == "flag":
+            return own
+        value = self.vocabulary.value_of(view.label, labels)
+        return view.of(self._together.get(view.label.name, {}).get(value, value))
+
     def told(self, replies: Mapping[str, str]) -> Told:
-        """Reads the replies to all questions. replies: name of the question -> text."""
-        return {k: v for question in self.questions for k, v in question.told(replies[question.name]).items()}
+        """Reads the replies to all questions, and what they count as in all views. replies: question's name -> text."""
+        return self._viewed({k: v for q in self.questions for k, v in q.told(replies[q.name]).items()})
+
+    def stated(self, labels: Mapping[str, object]) -> Told:
+        """Says what a model's labels of a face tell: what `told` reads in replies that say the same."""
+        return self._viewed(self.known(labels) | {label.name: labels[label.name] for label in self.numbers})
 
     def agreeing(self, told: Told, labels: Mapping[str, object]) -> int:
         """Counts the questions to which was told what the labels answer."""
@@ -167,7 +217,7 @@ class Survey:
             said = [(q, told[q.name]) for q in self.questions if q.label is label and told.get(q.name) is not None]
             if not said or label.kind == "number":
                 continue
-            values = _attributes(label)
+            values = attributes_of(label)
             left = [value for value in values if all(q.allows(value, answer) for q, answer in said)]
             held = [values[value].name for value in left if values[value]]
             if not left:
@@ -180,6 +230,38 @@ class Survey:
         except ValueError:  # nothing obeys all of it
             return True
         return any(p == 0.0 and nearest[name] for name, p in known.items())
+
+    def _viewed(self, told: Told) -> Told:
+        return told | {name: view.of(told[view.label.name]) for name, view in self.views.items()}
+
+    def _find_views(self, every: Sequence[Question], faces: Sequence[Mapping], values: Mapping) -> list[View]:
+        """Returns the views that are asked for, those of columns for one value of a choice, and those that take values
+        of one coarse value as the same, where the set tells them apart."""
+        choices = {q.name: q.label for q in every if q.label.kind == "choice" and q.values is None}
+        columns = {name for face in faces for name, value in face.items() if isinstance(value, bool)}
+        columns -= {question.name for question in every} | set(self.vocabulary.names)
+        if foreign := [name for name in values if name in self.vocabulary and name not in choices]:
+            raise InputError(f"values of {', '.join(foreign)} are not scored on their own; of {', '.join(choices)} are")
+        views = []
+        for name, label in choices.items():
+            found = {self.vocabulary.value_of(label, face) for face in faces}
+            together = self._together[name] = not_told_apart(label, found)
+            views += [view for chosen in values.get(name, ()) for view in chosen_views(label, chosen, together)]
+            views += [view for view in column_views(label) if view.name in columns]
+            coarse = coarse_view(label)
+            if len({coarse.of(value) for value in found}) < len(found):
+                views.append(coarse)
+        return views
+
+    def _can_score(self, question: Question, faces: Iterable[Mapping[str, object]]) -> bool:
+        viewed = any(view.label.name == question.name for view in self.views.values())
+        return viewed or any(question.known(self.vocabulary, face)[question.name] is not None for face in faces)
+
+    def _find_events(self) -> Iterator[View]:
+        for label in {question.label.name: question.label for question in self.questions}.values():
+            questions = [q for q in self.questions if q.label is label and q.values is not None]
+            names = {frozenset(question.values): question.name for question in questions}
+            yield from events(label, names, self._together.get(label.name, {}))
 
 
 def questions_about(label: Label) -> list[Question]:
@@ -195,21 +277,9 @@ def _place(question: Question) -> tuple:
     """Sorts what one attribute answers first, then what several do, what none does, and the open questions."""
     if question.values is None:
         return True, False, 0
-    told_by = [attribute for value, attribute in _attributes(question.label).items() if value in question.values]
+    told_by = [attribute for value, attribute in attributes_of(question.label).items() if value in question.values]
     count = len(list(filter(None, told_by)))
     return False, count != 1, -count
-
-
-def _attributes(label: Label) -> dict[str | bool, Attribute | None]:
-    """Returns value of a flag or a choice -> the attribute that holds with it, if any."""
-    return {value.name: value.attribute for value in label.values} or {True: label.attribute, False: None}
-
-
-def _fine(label: Label, value: str | bool | None) -> list[str | bool]:
-    """Returns the values of a label that a value stands for: itself, or all that have it as their coarse one."""
-    if value in label.value_names:
-        return [value]
-    return [fine.name for fine in label.values if fine.coarse and fine.coarse == value]
 
 
 def _agree(told, known) -> bool:

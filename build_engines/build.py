@@ -124,6 +124,7 @@ def _manifest(
         stages=stages,
         tokenizer=manifest.File(TOKENIZER, hashlib.sha256(tokenizer).hexdigest()),
         sizes=model.config.sizes,
+        min_score=model.config.detector.least,
         vocabulary=model.config.vocabulary,
         prompt=model.config.prompt,
         language=manifest.Language(

@@ -9,7 +9,7 @@ from faceinsight.runtime.manifest import Candidate
 from faceinsight.runtime.targets import Target
 
 LANGUAGE_WEIGHTS = ("int8", "int4")
-BUDGETS = {"refiner": 0.003, "parser": 0.01, "vision": 0.08, "fusion": 0.008, "language": 0.01}
+BUDGETS = {"detector": 0.01, "refiner": 0.003, "parser": 0.01, "vision": 0.08, "fusion": 0.008, "language": 0.01}
 """Stage -> the error that a precision must stay below for `auto` to take it; it is measured as `Reference.error` does.
 
 Errors of this size cost nano less than half a point. To find them, the INT8 steps of one stage at a time were widened

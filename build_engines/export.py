@@ -23,6 +23,7 @@ from faceinsight.runtime.progress import ProgressBar
 # the lowest with Gelu as an operator, and the highest that TensorRT 10.3's parser reads
 OPSET = 20
 TENSOR_NAMES = {
+    "detector": (["pixels"], ["faces"]),
     "refiner": (["pixels"], ["placement"]),
     "parser": (["pixels"], ["parse_map"]),
     "vision": (["pixels"], ["features"]),
@@ -44,6 +45,7 @@ def export_stages(model: FaceInsightModel) -> dict[str, onnx.ModelProto]:
 def export_stage(model: FaceInsightModel, stage: str) -> onnx.ModelProto:
     """Exports one stage with its weights; the size of the batch is dynamic.
 
+    detector: pixels [B, S, S, 3] uint8 -> faces [B, cells, 15] float32.
     refiner: pixels [B, S, S, 3] uint8 -> placement [B, 3] float32.
     parser: pixels [B, S, S, 3] uint8 -> parse_map [B, S, S] uint8.
     vision: pixels [B, S, S, 3] uint8 -> features [B, N, C] float32.

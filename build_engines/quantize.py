@@ -30,7 +30,7 @@ def quantize_w8a8(
 
 
 class _Quantizer:
-    """Edits one graph. A tensor or weight that is read in several places is quantised once."""
+    """Edits one graph. An activation that is read in several places is quantised once."""
 
     def __init__(self, graph: onnx.ModelProto, ranges: Ranges, engine: str):
         self.source = graph
@@ -53,6 +53,7 @@ class _Quantizer:
             for place, name in enumerate(item.inputs):
                 node.inputs[place] = self._activation(originals[name])
             if node.op != "Add":
+                self._unshare(node)
                 node.inputs[1] = self._weight(node.inputs[1], axis=0 if node.op == "Conv" else 1)
         self.graph.cleanup().toposort()
         result = gs.export_onnx(self.graph)
@@ -60,6 +61,13 @@ class _Quantizer:
         result.producer_name = self.source.producer_name
         onnx.checker.check_model(result, full_check=True)
         return result
+
+    def _unshare(self, node: gs.Node) -> None:
+        """Gives an operator constants of its own: ONNX Runtime replaces those of integer operators on a CPU without
+        VNNI, and fails at the second operator that has the same."""
+        for place, given in enumerate(node.inputs[1:], 1):
+            if isinstance(given, gs.Constant) and len(given.outputs) > 1:
+                node.inputs[place] = gs.Constant(f"{given.name} of {node.name}", given.values)
 
     def _after(self, tensor: gs.Variable) -> None:
         """Makes every reader of `tensor` read its quantised form."""
@@ -97,14 +105,11 @@ class _Quantizer:
         axis: that of the output channels, 0 for Conv's [out, in, ...], 1 for MatMul's [in, out]. The bias stays float:
         TensorRT wants it so, and ONNX Runtime makes it int32 when it loads the graph.
         """
-        key = f"{weight.name} by {axis}"
-        if key not in self.done:
-            rows = np.moveaxis(weight.values, axis, 0)
-            steps = np.maximum(np.abs(rows).reshape(len(rows), -1).max(1), 1e-6).astype(np.float32) / np.float32(127)
-            values = np.rint(rows / steps.reshape(-1, *[1] * (rows.ndim - 1))).clip(-127, 127).astype(np.int8)
-            integer = gs.Constant(weight.name + ".q", np.ascontiguousarray(np.moveaxis(values, 0, axis)))
-            self.done[key] = self._dequantize(weight.name, integer, steps, np.zeros(len(steps), np.int8), axis)
-        return self.done[key]
+        rows = np.moveaxis(weight.values, axis, 0)
+        steps = np.maximum(np.abs(rows).reshape(len(rows), -1).max(1), 1e-6).astype(np.float32) / np.float32(127)
+        values = np.rint(rows / steps.reshape(-1, *[1] * (rows.ndim - 1))).clip(-127, 127).astype(np.int8)
+        integer = gs.Constant(weight.name + ".q", np.ascontiguousarray(np.moveaxis(values, 0, axis)))
+        return self._dequantize(weight.name, integer, steps, np.zeros(len(steps), np.int8), axis)
 
     def _dequantize(
         self, name: str, integer: gs.Tensor, scale: np.ndarray, zero: np.ndarray, axis: int | None = None

@@ -82,7 +82,14 @@ def _relative(found: np.ndarray, wanted: np.ndarray) -> float:
     return float(np.linalg.norm(found - wanted) / np.linalg.norm(wanted))
 
 
+def _where_seen(found: np.ndarray, wanted: np.ndarray) -> float:
+    """The mean difference of [n, cells, 15], each cell counted by its score."""
+    weight = wanted[..., :1]
+    return float((np.abs(found - wanted) * weight).sum() / (weight.sum() * wanted.shape[-1]))
+
+
 MEASURES = {
+    "detector": ("faces", "mean difference of scores, boxes and landmarks where faces are", _where_seen),
     "refiner": ("placement", "mean difference of placements", _mean_difference),
     "parser": ("parse_map", "share of pixels that differ", _share_that_differs),
     "vision": ("features", "relative L2 of features", _relative),
@@ -102,12 +109,14 @@ class Reference:
     def __init__(self, model: FaceInsightModel, crops: dict[str, np.ndarray]):
         """Runs the PyTorch model. crops: stage -> [n, S, S, 3] uint8 RGB."""
         pixels = {name: torch.from_numpy(items) for name, items in crops.items()}
+        faces = model.detector(pixels["detector"])
         placement, parse_map = model.refiner(pixels["refiner"]), model.parser(pixels["parser"])
         features = model.vision(pixels["vision"])
         self.model, (self.tokens, probabilities) = model, model.fusion(features, parse_map)
-        self.feeds = {stage: {"pixels": crops[stage]} for stage in ("refiner", "parser", "vision")}
+        self.feeds = {stage: {"pixels": crops[stage]} for stage in ("detector", "refiner", "parser", "vision")}
         self.feeds["fusion"] = {"features": features.numpy(), "parse_map": parse_map.numpy()}
         self.wanted = {
+            "detector": faces.numpy(),
             "refiner": placement.numpy(),
             "parser": parse_map.numpy(),
             "vision": features.numpy(),

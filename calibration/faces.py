@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from faceinsight.models.data.augment import crop_pair, nominal_matrix
+from faceinsight.models.data.augment import nominal_matrix
 from faceinsight.models.data.synthetic import generate
 from faceinsight.models.faceinsight import FaceInsightModel
-from faceinsight.runtime.detect import CascadeDetector
+from faceinsight.runtime.detect import detections, fitted
 from faceinsight.runtime.errors import InputError
 from faceinsight.runtime.image import crop_matrix, load_image, refined_box, warp
 from faceinsight.runtime.progress import ProgressBar
@@ -21,17 +21,16 @@ LEAST_FACES = 8
 
 @torch.no_grad()
 def read_crops(folder: str | Path, model: FaceInsightModel, limit: int = 256) -> dict[str, np.ndarray]:
-    """Cuts out the largest face of each photograph; the model's refiner places the crops of the other stages.
+    """Cuts out the largest face of each photograph, as the model's own detector and refiner place it.
 
     folder: it and its subfolders are searched for images. limit: the most images to read, spread evenly over their
-    sorted names. Returns stage -> [n, S, S, 3] uint8 RGB. An image that cannot be read or shows no face is skipped.
-    Raises InputError if fewer than LEAST_FACES faces are found.
+    sorted names. Returns stage -> [n, S, S, 3] uint8 RGB; the detector's are the whole photographs. An image that
+    cannot be read or shows no face is skipped. Raises InputError if fewer than LEAST_FACES faces are found.
     """
     folder, sizes = Path(folder), model.config.sizes
     if not folder.is_dir():
         raise InputError(f"no such folder of calibration images: {folder}")
     files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
-    detector = CascadeDetector()
     crops: dict[str, list[np.ndarray]] = {name: [] for name in sizes}
     chosen = [files[i * len(files) // limit] for i in range(limit)] if len(files) > limit else files
     with ProgressBar("find faces", len(chosen)) as advance:
@@ -41,12 +40,15 @@ def read_crops(folder: str | Path, model: FaceInsightModel, limit: int = 256) ->
                 image = load_image(path)
             except InputError:
                 continue
-            for box in detector(image)[:1]:
+            size = sizes["detector"]
+            whole = warp(image, fitted(image.shape, size), size)
+            faces = model.detector(torch.from_numpy(whole[None]))[0].numpy()
+            for box in [face.box for face in detections(faces, image.shape, model.config.detector.least)[:1]]:
                 rough = warp(image, crop_matrix(box, sizes["refiner"]), sizes["refiner"])
                 box = refined_box(box, model.refiner(torch.from_numpy(rough[None]))[0].numpy())
+                made = {"detector": whole, "refiner": rough}
                 for name, size in sizes.items():
-                    crop = rough if name == "refiner" else warp(image, crop_matrix(box, size), size)
-                    crops[name].append(crop)
+                    crops[name].append(made[name] if name in made else warp(image, crop_matrix(box, size), size))
     count = len(next(iter(crops.values())))
     if count < LEAST_FACES:
         raise InputError(
@@ -56,9 +58,13 @@ def read_crops(folder: str | Path, model: FaceInsightModel, limit: int = 256) ->
 
 
 def rendered_crops(sizes: dict[str, int], count: int) -> dict[str, np.ndarray]:
-    """Cuts out rendered faces, always the same ones. sizes: stage -> S. Returns stage -> [count, S, S, 3] uint8 RGB."""
+    """Cuts out rendered faces, always the same ones; the detector sees the whole images.
+
+    sizes: stage -> S. Returns stage -> [count, S, S, 3] uint8 RGB.
+    """
     images = [generate(seed).image for seed in range(count)]
+    matrix = {name: fitted if name == "detector" else nominal_matrix for name in sizes}
     return {
-        name: np.stack([crop_pair(i, None, nominal_matrix(i.shape[:2], size), False, size)[0] for i in images])
+        name: np.stack([warp(image, matrix[name](image.shape[:2], size), size) for image in images])
         for name, size in sizes.items()
     }

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from faceinsight.runtime.errors import InputError
 from faceinsight.runtime.vocabulary import Vocabulary
 
 from .config import AttributeConfig
@@ -29,6 +30,7 @@ class AttributeHead(nn.Module):
         self.vocabulary = vocabulary
         self.attribute_count = len(vocabulary.attributes)
         count = self.attribute_count + len(vocabulary.numbers)
+        self.places = nn.Parameter(torch.ones(config.places, vision_width)) if config.places else None
         self.visual = nn.Linear(vision_width, config.width)
         self.segmentation = nn.Linear(segmentation_width, config.width, bias=False)
         if config.depth:
@@ -66,9 +68,13 @@ class AttributeHead(nn.Module):
     def forward(self, visual: Tensor, segmentation: Tensor | None) -> Tensor:
         """visual: F_v [B, N, vision_width]; segmentation: F_s [B, M, segmentation_width] or None.
 
-        Returns logits [B, L] float32.
+        Returns logits [B, L] float32. Raises InputError for another number of image tokens than the config's places.
         """
-        pooled = self.visual(visual.mean(1))
+        if self.places is not None and visual.shape[1] != len(self.places):
+            raise InputError(
+                f"attributes.places is {len(self.places)}; the vision encoder gives {visual.shape[1]} tokens"
+            )
+        pooled = self.visual((visual if self.places is None else visual * self.places).mean(1))
         if segmentation is not None:
             pooled = pooled + self.segmentation(segmentation.mean(1))
         logits = pooled @ self.label_features().T * self.visual.out_features**-0.5 + self.bias

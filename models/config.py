@@ -32,6 +32,22 @@ class BackboneConfig:
 
 
 @dataclass(frozen=True)
+class DetectorConfig:
+    """size: side in pixels of the square that a frame is fitted into. widths: channels of the stem (stride 2) and of
+    the stages (strides 4 to 32). depth: blocks of a stage after its first. neck: channels of the feature pyramid.
+    least: the lowest score of a face; training finds it. mean, std: per channel, for pixels in [0, 1].
+    """
+
+    size: int = 320
+    widths: tuple[int, ...] = (16, 32, 64, 96, 128)
+    depth: int = 2
+    neck: int = 64
+    least: float = 0.3
+    mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    std: tuple[float, float, float] = (0.25, 0.25, 0.25)
+
+
+@dataclass(frozen=True)
 class RefinerConfig:
     """size: side of its crop in pixels. widths: channels of each convolution, stride 2. hidden: width of the layer
     after them. mean, std: per channel, for pixels in [0, 1].
@@ -63,7 +79,9 @@ class AttributeConfig:
     width: dimensions of the shared space. text_width: dimensions of T^0, the language model's hidden size. depth: graph
     convolutions of the correlation constraint, 0 for none. tau: conditional probability below which two labels share no
     edge. omega: weight of a label's neighbours beside its own in one convolution. The paper does not give the last
-    three: 2, 0.4 and 0.2 are ML-GCN's.
+    three: 2, 0.4 and 0.2 are ML-GCN's. places: the number of image tokens, if each of them has a learnt weight for each
+    of its channels in the mean over the tokens: in an aligned face a mouth is always in the same tokens. 0 for a plain
+    mean.
     """
 
     width: int = 128
@@ -71,6 +89,7 @@ class AttributeConfig:
     depth: int = 2
     tau: float = 0.4
     omega: float = 0.2
+    places: int = 0
 
 
 _NANO_PARSER = BackboneConfig(
@@ -127,6 +146,7 @@ class FaceInsightConfig:
     that bundles are built with."""
 
     vocabulary: Vocabulary = field(default_factory=lambda: load_vocabulary("nano"))
+    detector: DetectorConfig = DetectorConfig()
     refiner: RefinerConfig = RefinerConfig()
     parser: BackboneConfig = _NANO_PARSER
     vision: BackboneConfig = _NANO_VISION
@@ -139,8 +159,13 @@ class FaceInsightConfig:
 
     @property
     def sizes(self) -> dict[str, int]:
-        """Stage that sees pixels -> side of its square crop in pixels."""
-        return {"refiner": self.refiner.size, "parser": self.parser.size, "vision": self.vision.size}
+        """Stage that sees pixels -> side of its square input in pixels."""
+        return {
+            "detector": self.detector.size,
+            "refiner": self.refiner.size,
+            "parser": self.parser.size,
+            "vision": self.vision.size,
+        }
 
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self) | {"vocabulary": self.vocabulary.to_json()}, indent=1)
@@ -152,6 +177,7 @@ class FaceInsightConfig:
             data = json.loads(text)
             return cls(
                 vocabulary=Vocabulary.from_json(data["vocabulary"]),
+                detector=DetectorConfig(**_tuples(data["detector"], "widths", "mean", "std")),
                 refiner=RefinerConfig(**_tuples(data["refiner"], "widths", "mean", "std")),
                 parser=_backbone(data["parser"]),
                 vision=_backbone(data["vision"]),

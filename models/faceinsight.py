@@ -1,7 +1,8 @@
-"""FaceInsight, whole: box refiner, parser, vision and segmentation encoder, projectors, attribute head, language model.
+"""FaceInsight, whole: detector, box refiner, parser, vision and segmentation encoder, projectors, attribute head,
+language model.
 
-The exported stages are `refiner`, `parser`, `vision`, `fusion` and `language`; each is one module here, so that a
-stage's ONNX graph and its PyTorch reference are the same code.
+The exported stages are `detector`, `refiner`, `parser`, `vision`, `fusion` and `language`; each is one module here, so
+that a stage's ONNX graph and its PyTorch reference are the same code.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from faceinsight.runtime.files import replacing_file
 from .attributes import AttributeHead
 from .backbone import resolve
 from .config import FaceInsightConfig
+from .detector import FaceDetector
 from .language_model import LanguageModel
 from .parser import FaceParser
 from .projector import Projector
@@ -61,6 +63,8 @@ def check_sizes(config: FaceInsightConfig) -> None:
     segmentation, sizes = config.segmentation, config.sizes
     if not all(type(size) is int and size > 0 for size in sizes.values()):
         raise InputError(f"the crops' sides must be positive whole numbers of pixels, not {sizes}")
+    if sizes["detector"] % 32:
+        raise InputError(f"detector.size is {sizes['detector']}; it must be a multiple of 32")
     cells = segmentation.size // max(1, segmentation.cell)
     if not cells or cells % segmentation.patch:
         raise InputError(
@@ -87,6 +91,7 @@ class FaceInsightModel(nn.Module):
             config, parser=resolve(config.parser), vision=resolve(config.vision), language=resolve(config.language)
         )
         check_sizes(config)
+        self.detector = FaceDetector(config.detector)
         self.refiner = BoxRefiner(config.refiner)
         self.parser = FaceParser(config.parser, weights)
         self.vision = VisionEncoder(config.vision, weights, config.mirrored)

@@ -1,6 +1,7 @@
 """Configs made of published backbones, by name; each backbone is a hub id that a local directory may take the place of.
 
-`nano` is the bundled model's (models/config.py). `edge` fits a Jetson Orin; `paper` is the size that the paper tunes.
+`nano` is the bundled model's (models/config.py), `nano2` that of its second edition, whose weights are still being
+trained. `edge` fits a Jetson Orin; `paper` is the size that the paper tunes.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from faceinsight.runtime.errors import InputError
 from faceinsight.runtime.prompt import PromptTemplate
 
 from .config import AttributeConfig, BackboneConfig, FaceInsightConfig, SegmentationConfig
+from .efficientnet import EFFICIENTNET, EfficientNetLite0
+from .vocabulary import load_vocabulary
 
 _IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 _PARSER = BackboneConfig("segformer", name="jonathandinu/face-parsing", size=512, **_IMAGENET)
@@ -57,7 +60,15 @@ PAPER = _preset(
     stop="</s>",
 )
 
-PRESETS = {"nano": FaceInsightConfig(), "edge": EDGE, "paper": PAPER}
+# EfficientNet-Lite0's own normalisation of pixels
+_LITE = BackboneConfig(EFFICIENTNET, size=160, mean=(127 / 255,) * 3, std=(128 / 255,) * 3)
+NANO2 = FaceInsightConfig(
+    vocabulary=load_vocabulary("nano2"),
+    vision=_LITE,
+    attributes=AttributeConfig(places=(_LITE.size // EfficientNetLite0.STRIDE) ** 2),
+)
+
+PRESETS = {"nano": FaceInsightConfig(), "nano2": NANO2, "edge": EDGE, "paper": PAPER}
 
 
 def preset(name: str) -> FaceInsightConfig:

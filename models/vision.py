@@ -6,8 +6,11 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoModel
 
+from faceinsight.runtime.errors import InputError
+
 from .backbone import Normalize, build
 from .config import BackboneConfig
+from .efficientnet import EFFICIENTNET, EfficientNetLite0
 
 
 class VisionEncoder(nn.Module):
@@ -24,11 +27,28 @@ class VisionEncoder(nn.Module):
         super().__init__()
         self.mirrored = mirrored
         self.normalize = Normalize(config.mean, config.std)
+        if config.model_type == EFFICIENTNET:
+            self.backbone = EfficientNetLite0()
+            self.convolutional, self.width = True, self.backbone.WIDTH
+            return
         model = build(AutoModel, config, weights)
         self.backbone = getattr(model, "vision_model", model)
         hf = self.backbone.config
         self.convolutional = not hasattr(hf, "num_hidden_layers")
         self.width = self._channels() if self.convolutional else hf.hidden_size
+
+    def load_imagenet(self) -> None:
+        """Takes the ImageNet weights. Raises InputError for a backbone whose weights come from elsewhere."""
+        if not isinstance(self.backbone, EfficientNetLite0):
+            raise InputError(f"only {EFFICIENTNET} starts from ImageNet weights; give another backbone by its name")
+        self.backbone.load_imagenet()
+
+    def freeze(self, stages: int) -> None:
+        """Keeps the first stages as they are. Raises InputError for a backbone that has no such stages."""
+        if stages and not isinstance(self.backbone, EfficientNetLite0):
+            raise InputError(f"only {EFFICIENTNET} has stages to freeze; leave frozen at 0")
+        if stages:
+            self.backbone.freeze(stages)
 
     @torch.no_grad()
     def _channels(self) -> int:
@@ -47,7 +67,8 @@ class VisionEncoder(nn.Module):
     def _tokens(self, pixels: Tensor) -> Tensor:
         pixel_values = self.normalize(pixels)
         if self.convolutional:
-            return self.backbone(pixel_values).last_hidden_state.flatten(2).transpose(1, 2)
+            found = self.backbone(pixel_values)
+            return getattr(found, "last_hidden_state", found).flatten(2).transpose(1, 2)
         tokens = self.backbone(pixel_values, output_hidden_states=True).hidden_states[-2]
         size, patch = pixels.shape[1], self.backbone.config.patch_size
         return tokens[:, tokens.shape[1] - (size // patch) ** 2 :]

@@ -57,7 +57,14 @@ def open_backend(bundle: Bundle, device: str, threads: int | None) -> Backend:
 def _onnxruntime(bundle: Bundle, gpu: int | None, threads: int) -> Backend:
     # parser and vision encoder run at the same time, so they share the cores
     share = max(1, threads // 2)
-    counts = {"refiner": 1, "parser": share, "vision": share, "fusion": threads, "language": threads}
+    counts = {
+        "detector": threads,
+        "refiner": 1,
+        "parser": share,
+        "vision": share,
+        "fusion": threads,
+        "language": threads,
+    }
     engines = {
         stage: OnnxEngine(bundle.files[stage], count, w8a8=stage != "language", gpu=gpu)
         for stage, count in counts.items()
@@ -100,6 +107,7 @@ def _warm_up(backend: Backend, bundle: Bundle, max_faces: int) -> None:
     grey, box = np.full((64, 64, 3), 127, np.uint8), (16.0, 16.0, 48.0, 48.0)
     for count in range(max_faces, 0, -1):
         for _ in range(2):
+            backend.perception.detect(grey, 1.0)
             seen = backend.perception.perceive(grey, [box] * count)
     buffers, position = backend.language.allocate(bundle.manifest.language.cache.tensors()), 0
     for count in (2, 1, 1, 1, 1):

@@ -1,115 +1,105 @@
-"""Finds faces with OpenCV's cascades. A user may give a detector of their own, see `Detector` in pipeline.py."""
+"""Finds faces: reads the detector stage's output, and takes detectors of the user's own."""
 
 from __future__ import annotations
 
-import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
+from .errors import InputError, reason
+
 Box = tuple[float, float, float, float]
-"""A box xyxy: left, top, right and bottom in pixels."""
+"""A box xyxy: left, top, right and bottom in pixels, from hairline to chin."""
+Detector = Callable[[object], Sequence[Sequence[float]]]
+"""A function that finds the faces of an image.
 
-# The face box follows from the square of a frontal cascade by these medians over 700 training portraits.
-_HEIGHT = 0.975
-"""Height of the face in sides of the square."""
-_WIDTH = 0.75
-"""Width of the face in heights of the face."""
-_SHIFT = 0.085
-"""How far the face's centre lies below the square's centre, in heights of the face."""
-
-_LONGEST = 1600
-"""The most pixels along the longer side of an image that the cascades search."""
-
-_PASSES = (
-    # cascade file, shorter side of the searched image in pixels, scale factor, least number of neighbours
-    ("haarcascade_frontalface_alt2.xml", 240, 1.2, 3),
-    ("haarcascade_frontalface_alt2.xml", 400, 1.05, 2),
-    ("haarcascade_frontalface_alt.xml", 300, 1.05, 2),
-    ("haarcascade_frontalface_default.xml", 300, 1.05, 2),
-    ("haarcascade_profileface.xml", 300, 1.05, 2),
-)
+It takes an image, HxWx3 uint8 RGB, or a frame in device memory as the caller gave it. It returns a row for each face: a
+box xyxy in pixels, and if it likes a fifth number, the face's score in [0, 1].
+"""
+SAME_FACE = 0.4
+"""Two boxes whose intersection over union is greater are taken to show one face."""
+_LIKELIEST = 300
+"""The most boxes that are compared with each other."""
 
 
-class CascadeDetector:
-    """Finds faces with the cascades that come with OpenCV.
+@dataclass(frozen=True)
+class Detection:
+    """A face that was found."""
 
-    The fastest one searches first, and each of the others only if those before found nothing. A small face beside a
-    large one is often missed.
+    box: Box
+    """Where it is, in frame pixels."""
+    score: float | None
+    """How sure the detector is that it is a face, in [0, 1]; None if it does not say."""
+
+
+def fitted(shape: Sequence[int], size: int) -> np.ndarray:
+    """Returns the affine map that fits a frame into the middle of the detector's input, 2x3 float64.
+
+    shape: (height, width, ...) of the frame. size: side of the input in pixels.
     """
+    height, width = shape[:2]
+    scale = size / max(height, width)
+    return np.array([[scale, 0, size / 2 - scale * width / 2], [0, scale, size / 2 - scale * height / 2]])
 
-    def __init__(self, smallest: float = 0.12):
-        """smallest: the size of the smallest face to find, as a share of the image's shorter side."""
-        self.smallest = smallest
-        self._cascades: dict[str, object] = {}
-        self._lock = threading.Lock()
 
-    def __call__(self, image: np.ndarray) -> list[Box]:
-        """Returns the boxes of the faces, the largest first, xyxy in pixels from hairline to chin.
+def detections(faces: np.ndarray, shape: Sequence[int], least: float) -> list[Detection]:
+    """Reads the output of the detector stage and returns the faces, the largest first.
 
-        image: HxWx3 uint8 RGB.
-        """
+    faces: [cells, 15] float32; score, box xyxy and landmarks in sides of the input. shape: (height, width, ...) of the
+    frame. least: the lowest score of a face.
+    """
+    linear = fitted(shape, 1)
+    found = suppressed(faces, least)
+    boxes = (found[:, 1:5].reshape(-1, 2, 2) - linear[:, 2]) / linear[0, 0]
+    rows = [
+        Detection(tuple(float(v) for v in box.ravel()), float(face[0])) for box, face in zip(boxes, found, strict=True)
+    ]
+    return sorted(rows, key=lambda face: face.box[1] - face.box[3])
+
+
+def suppressed(faces: np.ndarray, least: float) -> np.ndarray:
+    """Keeps of the boxes that show one face the one with the highest score (non-maximum suppression).
+
+    faces: [n, 15], as `detections` takes them, in any unit. least: rows with a lower score are left out. Returns the
+    rows that are kept, the highest score first.
+    """
+    faces = faces[faces[:, 0] >= least]
+    kept: list[np.ndarray] = []
+    for face in faces[np.argsort(-faces[:, 0], kind="stable")[:_LIKELIEST]]:
+        if all(overlap(face[1:5], other[1:5]) <= SAME_FACE for other in kept):
+            kept.append(face)
+    return np.array(kept, faces.dtype).reshape(-1, faces.shape[1])
+
+
+def overlap(a: Sequence[float], b: Sequence[float]) -> float:
+    """Returns the intersection over union of two boxes xyxy."""
+    width, height = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
+    common = max(width, 0.0) * max(height, 0.0)
+    union = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - common
+    return common / union if union > 0 else 0.0
+
+
+class YuNet:
+    """OpenCV's face detector with the weights of a YuNet ONNX file."""
+
+    def __init__(self, path: str | Path, least: float = 0.6):
+        """path: the ONNX file. least: the lowest score of a face. Raises InputError for a file that OpenCV cannot
+        use."""
         import cv2
 
-        grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-        side = min(grey.shape)
-        if side < 16:
-            return []
-        # a cascade object has its own working memory, so only one thread may use it at a time
-        with self._lock:
-            for name, shorter, step, neighbours in _PASSES:
-                # the second limit is for a long strip, which would become very large
-                scale = min(shorter / side, _LONGEST / max(grey.shape))
-                if side * scale < 24:
-                    return []
-                boxes = self._detect(name, _resized(grey, scale), step, neighbours)
-                if not boxes and name.endswith("profileface.xml"):
-                    boxes = self._detect(name, _resized(grey, scale)[:, ::-1], step, neighbours)
-                    boxes = [(int(grey.shape[1] * scale) - x - w, y, w, h) for x, y, w, h in boxes]
-                if boxes:
-                    found = [_face_box(*(float(v) / scale for v in box)) for box in boxes]
-                    return sorted(found, key=lambda b: b[1] - b[3])
-        return []
+        if not Path(path).is_file():
+            raise InputError(f"no such detector file: {path}; give a YuNet ONNX file, or a function that finds faces")
+        try:
+            self._detector = cv2.FaceDetectorYN.create(str(path), "", (320, 320), score_threshold=least)
+        except cv2.error as error:
+            raise InputError(f"{path} is not a YuNet ONNX file that OpenCV reads ({reason(error)})") from error
 
-    def _detect(self, name: str, grey: np.ndarray, step: float, neighbours: int) -> list[tuple[int, int, int, int]]:
-        """Runs one cascade and returns its squares, xywh in pixels.
-
-        Of overlapping squares only the one with the most raw hits is kept. A face has 27 hits (median); a collar or a
-        shadow beside it has 4 or 5, but its square may be larger.
-        """
-        import cv2
-
-        if name not in self._cascades:
-            self._cascades[name] = cv2.CascadeClassifier(cv2.data.haarcascades + name)
-        least = max(24, int(self.smallest * min(grey.shape)))
-        boxes, hits = self._cascades[name].detectMultiScale2(
-            np.ascontiguousarray(grey), step, neighbours, minSize=(least, least)
-        )
-        kept: list[tuple[int, int, int, int]] = []
-        strongest = sorted(zip(np.ravel(hits), boxes, strict=True), key=lambda found: (-found[0], -found[1][2]))
-        for _, box in strongest:
-            box = tuple(int(v) for v in box)
-            if all(_overlap(box, other) < 0.25 for other in kept):
-                kept.append(box)
-        return kept
-
-
-def _overlap(a: tuple[int, int, int, int], b: tuple[int, int, int, int]) -> float:
-    """Returns the share of the smaller square that lies in the other one. Both are xywh."""
-    width = min(a[0] + a[2], b[0] + b[2]) - max(a[0], b[0])
-    height = min(a[1] + a[3], b[1] + b[3]) - max(a[1], b[1])
-    return max(width, 0) * max(height, 0) / min(a[2] * a[3], b[2] * b[3])
-
-
-def _resized(grey: np.ndarray, scale: float) -> np.ndarray:
-    import cv2
-
-    size = (max(1, int(grey.shape[1] * scale)), max(1, int(grey.shape[0] * scale)))
-    return cv2.resize(grey, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
-
-
-def _face_box(x: float, y: float, width: float, height: float) -> Box:
-    """Converts a cascade's square, xywh, to the box of the face."""
-    face = _HEIGHT * width
-    centre_x, centre_y = x + width / 2, y + height / 2 + _SHIFT * face
-    half = _WIDTH * face / 2
-    return (centre_x - half, centre_y - face / 2, centre_x + half, centre_y + face / 2)
+    def __call__(self, image: np.ndarray) -> list[tuple[float, ...]]:
+        """Returns box and score of every face. image: HxWx3 uint8 RGB."""
+        height, width = image.shape[:2]
+        self._detector.setInputSize((width, height))
+        _, found = self._detector.detect(np.ascontiguousarray(image[..., ::-1]))
+        rows = [] if found is None else found
+        return [(x, y, x + w, y + h, face[-1]) for face in rows for x, y, w, h in (face[:4].tolist(),)]

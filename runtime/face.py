@@ -25,6 +25,9 @@ class Face:
     """Label -> value. They are the most probable ones that obey every rule; numbers are rounded."""
     parse_map: np.ndarray
     """HxW uint8 over the crop; a value is an index into PARSE_CLASSES."""
+    score: float | None
+    """How sure the detector is that it is a face, in [0, 1]; None for a box that was given, and for a detector that
+    does not say."""
     timings: dict[str, float]
     """Stage -> time in ms, such as {"parser_ms": 3.1}, of the whole batch where several faces were perceived at once.
     """
@@ -38,6 +41,7 @@ class Face:
         return {
             "box": [round(v, 1) for v in self.box],
             "crop_box": [round(v, 1) for v in self.crop_box],
+            "score": None if self.score is None else round(self.score, 4),
             "labels": self.labels,
             "attributes": _rounded(self.attributes, 4),
             "numbers": _rounded(self.numbers, 2),

@@ -3,8 +3,8 @@
     main stream   frame, crops --+-- vision --+-- fusion -- parse maps, probabilities
     side stream                  +-- parser --+
 
-Both steps, refining and encoding, are CUDA graphs. Only the refiner's output, parse maps and probabilities are copied
-back to the host.
+The three steps, detecting, refining and encoding, are CUDA graphs. Only the outputs of detector and refiner, parse maps
+and probabilities are copied back to the host.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from .cuda import Device, DeviceArray, Graph, Pool, Stream
-from .detect import Box
+from .detect import Box, fitted
 from .errors import FaceInsightError, InputError
 from .frame import LAYOUTS, DeviceFrame, device_frame, on_device
 from .image import crop_matrix
@@ -34,8 +34,6 @@ FRAME = np.dtype(
 """The beginning of crop.cu's struct Crops. The maps follow it, 24 bytes for each face."""
 _BLOCK = 16
 """Threads of the kernel along each side of a block."""
-_HOST_SIDE = 480
-"""The shorter side, in pixels, of the image of a device frame that a face detector on the host gets."""
 
 
 class GpuPerception(Perception):
@@ -53,7 +51,7 @@ class GpuPerception(Perception):
     ):
         """Allocates all memory and loads the kernel.
 
-        executors: the loaded plans of refiner, parser, vision and fusion. stages: the manifest's entries of the same
+        executors: the loaded plans of the stages before the language model. stages: the manifest's entries of the same
         stages. max_faces: the most faces of one batch; more faces are done in several batches.
         """
         self._executors, self._device, self._max_faces = executors, device, max_faces
@@ -69,14 +67,14 @@ class GpuPerception(Perception):
             self._arrays = self._allocate(stages)
             self._host = {
                 name: device.pinned(self._arrays[name].shape, self._arrays[name].dtype)
-                for name in ("placement", "parse_map", "probabilities")
+                for name in ("faces", "placement", "parse_map", "probabilities")
             }
             size = FRAME.itemsize + max_faces * 24
             # struct Crops on the host and on the device
             self._crops = device.pinned((size,), np.uint8), device.empty((size,), np.uint8)
         self._frame = self._crops[0][: FRAME.itemsize].view(FRAME)
         self._maps = self._crops[0][FRAME.itemsize :].view(np.float32).reshape(max_faces, 2, 3)
-        self._uploads, self._host_images = _GrowingBuffer(device), _GrowingBuffer(device)
+        self._uploads = _GrowingBuffer(device)
         tokens = self._arrays["visual_tokens"]
         self._tokens = Pool(lambda: device.empty((1, *tokens.shape[1:]), tokens.dtype))
 
@@ -101,22 +99,13 @@ class GpuPerception(Perception):
             return image
         return device_frame(image) if on_device(image) else super().load(image)
 
-    def host_image(self, frame):
-        if not isinstance(frame, DeviceFrame):
-            return super().host_image(frame)
-        height, width = frame.shape[:2]
-        scale = min(1.0, _HOST_SIDE / min(height, width))
-        shape = (1, max(1, round(height * scale)), max(1, round(width * scale)), 3)
+    def _faces(self, frame):
         with self._lock, self._device.current():
             self._set_frame(frame)
-            # pixel centres: frame = (image + 0.5) / scale - 0.5
-            self._maps[0] = np.array([[shape[2], 0, 0.5], [0, shape[1], 0.5]]) / scale - [0, 0, 0.5]
-            found, small = self._host_images.of(shape)
-            self._main.copy(self._crops[1], self._crops[0])
-            self._crop(self._main, small)
-            self._main.copy(found, small)
+            self._maps[0] = _inverse(fitted(frame.shape, 1))
+            self._run("detect", 1, self._detect)
             self._main.synchronize()
-            return np.array(found[0]), scale
+            return self._host["faces"][0].astype(np.float32)
 
     def perceive(self, frame, boxes):
         with self._lock, self._device.current():
@@ -179,13 +168,14 @@ class GpuPerception(Perception):
     def _set_maps(self, boxes: Sequence[Box]) -> None:
         """Tells the kernel where the crops of the boxes are. The maps do not depend on the size of the crops."""
         for i, box in enumerate(boxes):
-            self._maps[i] = np.linalg.inv(np.vstack([crop_matrix(box, 1), [0, 0, 1]]))[:2]
+            self._maps[i] = _inverse(crop_matrix(box, 1))
 
     def _run(self, name: str, count: int, enqueue: Callable[[int], None]) -> None:
         """Enqueues a step: the first time call by call, because a library must have run with a shape before its work
         can be captured, and then as a graph.
 
-        name: "refine" or "encode". count: number of faces. enqueue: makes the calls of the step for so many faces.
+        name: "detect", "refine" or "encode". count: number of faces. enqueue: makes the calls of the step for so many
+        faces.
         """
         key = name, count
         if self.use_graphs and key not in self._graphs and self._capturable(name, count):
@@ -207,11 +197,20 @@ class GpuPerception(Perception):
 
     def _capturable(self, name: str, count: int) -> bool:
         """Tells whether all stages of a step have run with so many faces and can be part of a graph."""
-        streams = {"refiner": self._main} if name == "refine" else {
-            "parser": self._side, "vision": self._main, "fusion": self._main
-        }  # fmt: skip
+        streams = {
+            "detect": {"detector": self._main},
+            "refine": {"refiner": self._main},
+            "encode": {"parser": self._side, "vision": self._main, "fusion": self._main},
+        }[name]
         contexts = {self._contexts.get((stage, count)): stream for stage, stream in streams.items()}
         return all(context is not None and context.capturable(stream) for context, stream in contexts.items())
+
+    def _detect(self, count: int) -> None:
+        pixels, faces = (self._arrays[name].head(count) for name in ("detector_pixels", "faces"))
+        self._main.copy(self._crops[1], self._crops[0])
+        self._crop(self._main, pixels)
+        self._execute(self._main, "detector", {"pixels": pixels, "faces": faces})
+        self._main.copy(self._host["faces"][:count], faces)
 
     def _refine(self, count: int) -> None:
         pixels, placement = (self._arrays[name].head(count) for name in ("refiner_pixels", "placement"))
@@ -262,6 +261,11 @@ class GpuPerception(Perception):
         stream.record_time(begun)
         yield
         stream.record_time(ended)
+
+
+def _inverse(matrix: np.ndarray) -> np.ndarray:
+    """Returns the map from crop to frame of a map from frame to crop, both 2x3."""
+    return np.linalg.inv(np.vstack([matrix, [0, 0, 1]]))[:2]
 
 
 class _GrowingBuffer:

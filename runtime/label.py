@@ -91,6 +91,8 @@ class Label:
     odds: str = "equal"
     """Of a choice: how common its values are taken to be. "equal" is equally common, "natural" is as common as in the
     training data, "colour" is as common as in the colour photographs of the training data."""
+    untold: tuple[str, ...] = ()
+    """Of a choice: values that data sets may have and the label does not tell. Such a face's value is not known."""
     prompt: str = ""
     """Of a number: the text from which its text feature T^0 is computed."""
     unit: str = ""
@@ -169,7 +171,7 @@ class Label:
             if self.groups:
                 values = {group: list(bounds) for group, bounds in self.groups.values}
                 data["groups"] = {"name": self.groups.name, "word": self.groups.word, "values": values}
-        plain = {"regions": FACE, "tasks": ("attributes",), "source": "", "odds": "equal", "spread": 0.0}
+        plain = {"regions": FACE, "tasks": ("attributes",), "source": "", "odds": "equal", "untold": (), "spread": 0.0}
         for key, default in plain.items():
             if (value := getattr(self, key)) != default:
                 data[key] = list(value) if isinstance(value, tuple) else value
@@ -210,7 +212,7 @@ def _value_json(value: Value) -> dict:
 
 _KEYS = {
     "flag": ("prompt",),
-    "choice": ("values", "source", "odds"),
+    "choice": ("values", "source", "odds", "untold"),
     "number": ("prompt", "unit", "range", "step", "groups", "spread"),
 }
 """Kind -> keys that only its entries may have."""
@@ -280,7 +282,7 @@ class _LabelReader:
         self.check(len(without) <= 1, f"its values {', '.join(without)} lack a prompt; one at most may do without")
         odds = self.text("odds", "equal")
         self.check(odds in ODDS, f"odds is {odds!r}; use {', '.join(ODDS)}")
-        return {"values": values, "source": self.text("source", ""), "odds": odds}
+        return {"values": values, "source": self.text("source", ""), "odds": odds, "untold": self.texts("untold", ())}
 
     def value(self, name: str, data: Mapping) -> Value:
         if not isinstance(data, Mapping) or set(data) - {"attribute", "prompt", "range", "coarse", "also"}:

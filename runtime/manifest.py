@@ -16,13 +16,13 @@ from .prompt import PromptTemplate
 from .targets import TARGETS
 from .vocabulary import Vocabulary
 
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 """The version of the bundle's format that this runtime reads."""
-PERCEPTION_STAGES = ("refiner", "parser", "vision", "fusion")
-"""The stages that see a face; the language model comes after them."""
+PERCEPTION_STAGES = ("detector", "refiner", "parser", "vision", "fusion")
+"""The stages that see the frame and its faces; the language model comes after them."""
 STAGES = (*PERCEPTION_STAGES, "language")
-_SIZED = ("refiner", "parser", "vision")
-"""The stages that take crops of the frame."""
+_SIZED = ("detector", "refiner", "parser", "vision")
+"""The stages that take pixels."""
 
 
 @dataclass(frozen=True)
@@ -190,7 +190,9 @@ class Manifest:
     """Name of STAGES -> stage."""
     tokenizer: File
     sizes: dict[str, int]
-    """Stage that takes crops -> side of a crop in pixels."""
+    """Stage that takes pixels -> side of its square input in pixels."""
+    min_score: float
+    """The lowest score at which what the detector finds is taken for a face, in [0, 1]."""
     vocabulary: Vocabulary
     """The labels and rules of the model."""
     prompt: PromptTemplate

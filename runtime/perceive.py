@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .detect import Box
+from .detect import Box, Detection, detections, fitted
 from .engine import Engine
 from .errors import InputError
 from .frame import on_device
@@ -59,12 +59,9 @@ class Perception(ABC):
     def close(self) -> None:  # noqa: B027 - most subclasses have no thread to end
         """Ends the threads that the stages run on."""
 
-    def host_image(self, frame) -> tuple[np.ndarray, float]:
-        """Returns the frame in host memory, HxWx3 uint8 RGB, for a face detector, and its scale.
-
-        The image may be smaller than the frame: frame pixels times scale are its pixels.
-        """
-        return frame, 1.0
+    def detect(self, frame, least: float) -> list[Detection]:
+        """Finds the faces of a frame, the largest first. least: the lowest score of a face."""
+        return detections(self._faces(frame), frame.shape, least)
 
     def perceive(self, frame, boxes: Sequence[Box]) -> Perceived:
         """Perceives the faces in rough boxes (xyxy in pixels)."""
@@ -86,6 +83,10 @@ class Perception(ABC):
         return refined
 
     @abstractmethod
+    def _faces(self, frame) -> np.ndarray:
+        """Runs the detector on the whole frame and returns its output, [cells, 15] float32, see `detections`."""
+
+    @abstractmethod
     def _placements(self, frame, boxes: Sequence[Box]) -> np.ndarray:
         """Runs the refiner on the boxes' crops and returns its output, [n, 3] float32, see `refined_box`."""
 
@@ -98,7 +99,7 @@ class HostPerception(Perception):
     """Perception with crops by OpenCV and engines that take arrays in host memory."""
 
     def __init__(self, engines: Mapping[str, Engine], sizes: Mapping[str, int], side_by_side: bool):
-        """engines: of the stages refiner, parser, vision and fusion. sizes: stage -> side of its crop in pixels.
+        """engines: of the stages before the language model. sizes: stage -> side of its input in pixels.
         side_by_side: parser and vision encoder run at the same time, which needs more than one core.
         """
         self._engines, self._sizes = engines, sizes
@@ -107,6 +108,10 @@ class HostPerception(Perception):
     def close(self):
         if self._other_thread:
             self._other_thread.shutdown()
+
+    def _faces(self, frame):
+        size = self._sizes["detector"]
+        return self._engines["detector"].run({"pixels": warp(frame, fitted(frame.shape, size), size)[None]})["faces"][0]
 
     def _placements(self, frame, boxes):
         return self._engines["refiner"].run({"pixels": self._crops(frame, boxes, self._sizes["refiner"])})["placement"]

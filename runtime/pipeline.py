@@ -1,14 +1,15 @@
 """Runs the whole chain from a frame to an answer.
 
-frame -> face box -> refiner -> crop -> {parser, vision} -> fusion -> prefill -> decode -> answer
+frame -> detector -> refiner -> crop -> {parser, vision} -> fusion -> prefill -> decode -> answer
 """
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -17,7 +18,7 @@ import numpy as np
 from .answering import Answerer, Progress
 from .backend import Backend, open_backend
 from .bundle import NANO, Bundle, read_bundle
-from .detect import Box, CascadeDetector
+from .detect import Box, Detection, Detector, YuNet
 from .errors import FaceInsightError, InputError, NoFaceError
 from .face import Answer, Face
 from .frame import DeviceFrame
@@ -27,13 +28,6 @@ from .kv_cache import KVCache
 from .parse_map import PARSE_CLASSES
 from .reading import read
 
-Detector = Callable[[object], Sequence[Box]]
-"""A function that finds the faces of an image.
-
-It takes an image, HxWx3 uint8 RGB, or a frame in device memory as the caller gave it. It returns a box for each face,
-xyxy in pixels from hairline to chin, the largest face first.
-"""
-
 
 class FaceInsight:
     """A loaded model that perceives faces and answers questions about them.
@@ -42,14 +36,20 @@ class FaceInsight:
     answer about the same face that is still being streamed.
     """
 
-    def __init__(self, bundle: Bundle, backend: Backend, detector: Detector | None = None):
+    def __init__(
+        self, bundle: Bundle, backend: Backend, detector: Detector | None = None, min_score: float | None = None
+    ):
         """Joins the parts of a model; `load` makes them from a directory.
 
-        bundle: vocabulary, prompt and tokenizer of the model. backend: runs its stages. detector: finds the faces;
-        OpenCV's cascades by default.
+        bundle: vocabulary, prompt and tokenizer of the model. backend: runs its stages. detector: finds the faces; the
+        model's own detector stage by default. min_score: the lowest score of a face, in [0, 1]; the bundle's by
+        default. Raises InputError for another score.
         """
         self.bundle, self.vocabulary = bundle, bundle.vocabulary
-        self.detector = detector or CascadeDetector()
+        self.detector = detector
+        self.min_score = bundle.manifest.min_score if min_score is None else min_score
+        if not 0 <= self.min_score <= 1:
+            raise InputError(f"min_score is {min_score}; it lies between 0 and 1")
         self._backend, self._perception = backend, backend.perception
         self._prompter = bundle.prompter
         self._answerer = Answerer(backend.language, bundle.manifest.language.cache, self._prompter)
@@ -62,17 +62,22 @@ class FaceInsight:
         bundle: str | Path | None = None,
         device: str = "cpu",
         threads: int | None = None,
-        detector: Detector | None = None,
+        detector: Detector | str | Path | None = None,
+        min_score: float | None = None,
     ) -> FaceInsight:
         """Loads a bundle.
 
         bundle: its directory; the bundled nano by default. device: "cpu", "cuda" (the first GPU) or "cuda:N"; it must
-        be what the bundle was built for. threads: CPU threads; all by default. detector: finds the faces; OpenCV's
-        cascades by default. Raises BundleError for a missing or damaged bundle and for one of another device,
-        InputError for an unknown device, a missing library or a negative number of threads.
+        be what the bundle was built for. threads: CPU threads; all by default. detector: finds the faces in the place
+        of the model's detector stage: a function, or the path of a YuNet ONNX file. min_score: the lowest score of a
+        face, in [0, 1]; by default the one at which the model takes 3 in 100 pictures without a face for one. Raises
+        BundleError for a missing or damaged bundle and for one of another device, InputError for an unknown device, a
+        missing library, a detector file that cannot be used, or a number of threads or a score that cannot be.
         """
+        if isinstance(detector, (str, Path)):
+            detector = YuNet(detector)
         opened = read_bundle(NANO if bundle is None else bundle)
-        return cls(opened, open_backend(opened, device, threads), detector)
+        return cls(opened, open_backend(opened, device, threads), detector, min_score)
 
     def close(self) -> None:
         """Gives back threads, engines and device memory. Faces stay readable, but no more questions can be asked."""
@@ -87,6 +92,14 @@ class FaceInsight:
     def __exit__(self, *_) -> None:
         self.close()
 
+    def detect(self, image) -> list[Detection]:
+        """Finds the faces of an image and returns their boxes and scores, the largest first.
+
+        image: see `perceive`. Raises InputError for an unusable image.
+        """
+        self._check_open()
+        return self._detections(self._perception.load(image))
+
     def perceive(self, image, box: Box | None = None) -> Face:
         """Perceives one face of an image.
 
@@ -98,8 +111,8 @@ class FaceInsight:
         self._check_open()
         frame = self._perception.load(image)
         loaded = time.perf_counter()
-        boxes = [check_box(box, frame)] if box is not None else self._detect(frame)[:1]
-        return self._perceive(frame, boxes, start, loaded)[0]
+        found = [Detection(check_box(box, frame), None)] if box is not None else self._detect(frame)[:1]
+        return self._perceive(frame, found, start, loaded)[0]
 
     def perceive_all(self, image) -> list[Face]:
         """Perceives every face of an image as one batch and returns them, the largest first.
@@ -202,46 +215,54 @@ class FaceInsight:
                 self._caches[face] = self._answerer.new_cache()
             return self._caches[face]
 
-    def _detect(self, frame: np.ndarray | DeviceFrame) -> list[Box]:
-        """Returns the usable boxes that the detector finds, xyxy in frame pixels. Raises NoFaceError if there is none.
-
-        OpenCV's cascades need an image in host memory; any other detector is given the frame as the caller gave it.
-        """
-        given, scale = frame, 1.0
-        if isinstance(self.detector, CascadeDetector):
-            given, scale = self._perception.host_image(frame)
-        elif isinstance(frame, DeviceFrame):
-            given = frame.source
-        found = self.detector(given)
-        if scale != 1.0:
-            found = [[v / scale for v in box] for box in found]
-        boxes = [] if found is None else [box for item in found if (box := _usable(item, frame))]
-        if not boxes:
+    def _detect(self, frame: np.ndarray | DeviceFrame) -> list[Detection]:
+        """Returns the faces that the detector finds, the largest first. Raises NoFaceError if there is none."""
+        found = self._detections(frame)
+        if not found:
             height, width = frame.shape[:2]
-            least = max(30, min(height, width) // 8)
+            least = max(12, max(height, width) // 26)
             raise NoFaceError(
-                f"no face found in the {width}x{height} image; use a picture with a frontal face of at least {least} "
+                f"no face found in the {width}x{height} image; use a picture with an upright face of at least {least} "
                 "pixels, or say where it is with box (x0, y0, x1, y1)"
             )
-        return boxes
+        return found
 
-    def _perceive(self, frame, boxes: list[Box], start: float, loaded: float) -> list[Face]:
-        """Perceives the faces in the boxes. start, loaded: when the call began and when the frame was loaded, in s."""
+    def _detections(self, frame: np.ndarray | DeviceFrame) -> list[Detection]:
+        if self.detector is None:
+            return self._perception.detect(frame, self.min_score)
+        return self._ask_detector(frame)
+
+    def _ask_detector(self, frame: np.ndarray | DeviceFrame) -> list[Detection]:
+        """Returns what the user's own detector finds, without boxes that cannot be used: one bad box must not cost the
+        other faces."""
+        rows = self.detector(frame.source if isinstance(frame, DeviceFrame) else frame)
+        found = []
+        for row in () if rows is None else rows:
+            box, score = tuple(row)[:4], (float(row[4]) if len(row) > 4 else None)
+            with contextlib.suppress(InputError):
+                box = check_box(box, frame)
+                if score is None or score >= self.min_score:
+                    found.append(Detection(box, score))
+        return found
+
+    def _perceive(self, frame, faces: list[Detection], start: float, loaded: float) -> list[Face]:
+        """Perceives the faces. start, loaded: when the call began and when the frame was loaded, in s."""
         detected = time.perf_counter()
-        found = self._perception.perceive(frame, boxes)
+        found = self._perception.perceive(frame, [face.box for face in faces])
         timings = {"load_ms": (loaded - start) * 1e3, "detect_ms": (detected - loaded) * 1e3} | found.timings
         timings["perceive_ms"] = (time.perf_counter() - start) * 1e3
-        parts = zip(found.boxes, found.parse_maps, found.visual_tokens, found.outputs, strict=True)
+        scores = [face.score for face in faces]
+        parts = zip(found.boxes, found.parse_maps, found.visual_tokens, found.outputs, scores, strict=True)
         return [self._face(*part, timings) for part in parts]
 
-    def _face(self, box, parse_map, visual_tokens, outputs, timings) -> Face:
+    def _face(self, box, parse_map, visual_tokens, outputs, score, timings) -> Face:
         attributes, numbers = self.vocabulary.outputs(outputs)
         labels = self.vocabulary.decide(attributes, numbers)
         inverse = np.linalg.inv(np.vstack([crop_matrix(box, 1), [0, 0, 1]]))
         crop_box = tuple(float(v) for corner in ((0, 0, 1), (1, 1, 1)) for v in (inverse @ corner)[:2])
         box = tuple(float(v) for v in box)
         return Face(
-            box, crop_box, attributes, numbers, labels, parse_map, dict(timings), visual_tokens, self._model_hash
+            box, crop_box, attributes, numbers, labels, parse_map, score, dict(timings), visual_tokens, self._model_hash
         )
 
     def _answer(self, face: Face, question: str, text: str, progress: Progress) -> Answer:
@@ -269,11 +290,3 @@ class FaceInsight:
             progress.finished,
             face,
         )
-
-
-def _usable(box: Box, frame: np.ndarray | DeviceFrame) -> Box | None:
-    """Returns a detector's box, or None if it cannot be used: one bad box must not cost the other faces."""
-    try:
-        return check_box(box, frame)
-    except InputError:
-        return None

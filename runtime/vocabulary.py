@@ -170,7 +170,7 @@ class Vocabulary:
         if given is None and (bounds := as_bounds(labels.get(label.source))):
             inside = (value.name for value in label.values if value.bounds and _within(bounds, value.bounds))
             return next(inside, None)
-        if given is None:
+        if given is None or given in label.untold:
             return None
         for value in label.values:
             if given == value.name or given in value.also:

@@ -77,7 +77,7 @@ def test_every_variant_leaves_out_what_its_name_says(monkeypatch):
     samples = [generate(seed) for seed in range(8)]
     faces = Portraits(
         [s.image for s in samples], [s.parse_map for s in samples], targets([s.labels for s in samples], NANO),
-        [str(i) for i in range(8)], {},
+        [str(i) for i in range(8)], {}, np.full((8, 5, 2), np.nan),
     )  # fmt: skip
     model = FaceInsightModel.from_pretrained(model_directory(None))
     before = {name: value.clone() for name, value in model.state_dict().items()}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import pytest
+from onnx import helper, numpy_helper
 
 from faceinsight.calibration.histogram import Histogram
 from faceinsight.calibration.policy import POLICIES, Policy, integer_operators, observed_tensors
@@ -71,7 +72,7 @@ def test_ranges_file_round_trip(tmp_path):
     ("stages", "digest", "message"),
     [
         (PERCEPTION_STAGES, "cd" * 32, "another model .*calibrate"),
-        (PERCEPTION_STAGES[1:], "ab" * 32, "has no ranges of refiner; .*calibrate"),
+        (PERCEPTION_STAGES[1:], "ab" * 32, "has no ranges of detector; .*calibrate"),
     ],
 )
 def test_scales_that_do_not_fit_a_model_are_refused(tmp_path, stages, digest, message):
@@ -103,3 +104,22 @@ def test_damaged_ranges_file(tmp_path, change, message):
     path.unlink()
     with pytest.raises(InputError, match=r"cannot be read.*calibrate"):
         read_scales(path)
+
+
+def test_on_a_cpu_what_stands_beside_a_depthwise_convolution_stays_in_float():
+    """Its conversions cost more than the product gains; TensorRT fuses them."""
+
+    def conv(name, given, weight, groups=1):
+        return helper.make_node("Conv", [given, weight], [name], name=name, group=groups, pads=[1, 1, 1, 1])
+
+    shapes = {"dense": (16, 16, 3, 3), "deep": (16, 1, 3, 3)}
+    nodes = [
+        conv("alone", "pixels", "dense"), conv("before", "alone", "dense"),
+        helper.make_node("Relu", ["before"], ["active"], name="active"), conv("depthwise", "active", "deep", 16),
+        conv("after", "depthwise", "dense"), conv("last", "after", "dense"),
+    ]  # fmt: skip
+    weights = [numpy_helper.from_array(np.ones(shape, np.float32), name) for name, shape in shapes.items()]
+    ends = [helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, [1, 16, 8, 8]) for n in ("pixels", "last")]
+    graph = helper.make_model(helper.make_graph(nodes, "block", ends[:1], ends[1:], weights))
+    assert [found.node for found in integer_operators(graph, "onnxruntime")] == ["alone", "last"]
+    assert [found.node for found in integer_operators(graph, "tensorrt")] == ["alone", "before", "after", "last"]

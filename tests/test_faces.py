@@ -15,9 +15,13 @@ from faceinsight.models.data.augment import (
     placement,
     random_matrix,
     shows_both_eyes,
+    tighten,
     wear_glasses,
 )
+from faceinsight.models.data.joined import JoinedFaces, repeats
+from faceinsight.models.data.portraits import Portraits
 from faceinsight.models.data.synthetic import generate
+from faceinsight.models.data.targets import targets
 from faceinsight.models.training.faces import FaceBatches
 from faceinsight.models.vocabulary import load_vocabulary
 from faceinsight.runtime.image import crop_matrix
@@ -85,3 +89,56 @@ def test_both_crops_of_a_face_are_covered_in_the_same_place():
         assert (len(places[0]) == 0) == (len(places[1]) == 0)
         if len(places[0]):
             assert np.abs(places[0].min(0) - places[1].min(0)).max() < 0.05
+
+
+def test_a_tight_face_keeps_the_face_and_loses_what_is_around():
+    sample = generate(5)
+    image, parse_map = tighten(sample.image, sample.parse_map, np.random.default_rng(1))
+    assert image.shape == sample.image.shape
+    middle = np.s_[90:150, 90:134]
+    side = len(image)
+    assert np.array_equal(image[middle], sample.image[middle])
+    assert np.array_equal(parse_map[middle], sample.parse_map[middle])
+    assert (parse_map[:10] == IGNORE).all() and (parse_map[:, side - 10 :] == IGNORE).all()
+    assert (image[:10] == image[:1]).all() and (image[:, :10] == image[:, :1]).all()
+
+
+def test_dark_glasses_hide_the_eyes():
+    sample = next(s for s in map(generate, range(40)) if not s.labels["Eyeglasses"] and shows_both_eyes(s.parse_map))
+    eyes = np.isin(sample.parse_map, [PARSE_CLASSES.index(name) for name in ("l_eye", "r_eye")])
+    worn, _ = wear_glasses(sample.image, sample.parse_map, np.random.default_rng(0), dark=True)
+    assert worn[eyes].std() < 0.6 * sample.image[eyes].std() and worn[eyes].mean() < 110
+
+
+@given(st.lists(st.tuples(*[st.sampled_from([0.0, 1.0, np.nan])] * 3), min_size=1, max_size=60), st.floats(0, 1))
+def test_faces_with_rare_values_come_more_often(rows, rare):
+    targets = np.array(rows, np.float32)
+    times = repeats(targets, rare)
+    assert ((times >= 1) & (times <= 4)).all()
+    for column in targets.T:
+        known = ~np.isnan(column)
+        for value in (0, 1):
+            has = column == value
+            if has.any() and has.sum() < rare * known.sum():
+                assert (times[has] > 1).all()
+    assert (repeats(targets, 0.0) == 1).all()
+
+
+def test_joined_sets_are_one_after_the_other():
+    sets = [faces_of(range(3)), faces_of(range(3, 5))]
+    joined = JoinedFaces(sets)
+    assert len(joined) == 5 and np.array_equal(joined.targets, np.concatenate([s.targets for s in sets]), True)
+    for index in range(5):
+        image, _, target = joined.face(index)
+        assert np.array_equal(image, generate(index).image)
+        assert np.array_equal(target, joined.targets[index], equal_nan=True)
+    with pytest.raises(IndexError):
+        joined.face(5)
+
+
+def faces_of(seeds) -> Portraits:
+    samples = [generate(seed) for seed in seeds]
+    return Portraits(
+        [s.image for s in samples], [s.parse_map for s in samples], targets([s.labels for s in samples], NANO),
+        [str(seed) for seed in seeds], {}, np.full((len(samples), 5, 2), np.nan),
+    )  # fmt: skip

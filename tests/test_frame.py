@@ -45,7 +45,7 @@ def test_a_frame_on_the_device_stays_there(load_on_gpu, astronaut, layout, strid
         assert face.labels["Gender"] == wanted.labels["Gender"] and np.allclose(face.box, wanted.box, atol=3)
     else:
         assert np.array_equal(face.visual_tokens.numpy(), wanted.visual_tokens.numpy())
-    # without a box a small picture goes to the detector
+    # without a box the detector sees the whole frame
     assert np.allclose(model.perceive(frame).box, wanted.box, atol=6)
 
 

@@ -396,3 +396,15 @@ def test_a_device_array_is_read_by_others(load_on_gpu):
     )
     assert array.part(1).pointer == array.pointer + 12 and array.part(1).shape == (1, 3)
     assert array.head(1).shape == (1, 3) and isinstance(array.head(1), DeviceArray)
+
+
+def test_faces_are_found_as_on_the_cpu(load_on_gpu, model, astronaut):
+    """The frame is fitted into the detector's input by the kernel, and its edges are repeated beside it."""
+    there = load_on_gpu()
+    for frame in (astronaut, astronaut[:300, 60:420], astronaut[40:260]):
+        wanted = model.detect(frame)
+        for source in (frame, simulated_gpu.OnGpu(load_on_gpu.device, np.ascontiguousarray(frame))):
+            found = there.detect(source)
+            assert len(found) == len(wanted) > 0
+            for ours, other in zip(found, wanted, strict=True):
+                assert np.allclose(ours.box, other.box, atol=4) and abs(ours.score - other.score) < 0.15

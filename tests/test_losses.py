@@ -264,7 +264,9 @@ def test_a_head_that_knows_every_face_is_no_surer_than_numbers_are_told():
 def portraits(images, labels, vocabulary=NANO) -> Portraits:
     mask = np.full((64, 64), IGNORE, np.uint8)
     files = [str(index) for index in range(len(images))]
-    return Portraits(images, [mask] * len(images), targets(labels, vocabulary), files, {})
+    return Portraits(
+        images, [mask] * len(images), targets(labels, vocabulary), files, {}, np.full((len(files), 5, 2), np.nan)
+    )
 
 
 def test_hair_colours_compete_at_the_odds_of_photographs_in_colour():

@@ -36,7 +36,7 @@ def there(request, tmp_path_factory):
 @pytest.fixture(scope="module")
 def images(model):
     """Rendered faces that the detector finds."""
-    found = [image for image in (generate(seed).image for seed in range(14)) if model.detector(image)]
+    found = [image for image in (generate(seed).image for seed in range(14)) if model.detect(image)]
     return found[:12]
 
 
@@ -61,7 +61,7 @@ def test_the_same_frame_gives_the_same_every_time(there, images):
 
 def test_a_batch_is_its_faces(there, images, monkeypatch):
     frame = np.concatenate(images[:3], axis=1)
-    boxes = there.detector(frame)
+    boxes = [face.box for face in there.detect(frame)]
     monkeypatch.setattr(there, "detector", lambda image: boxes)
     for one, box in zip(there.perceive_all(frame), boxes, strict=True):
         other = there.perceive(frame, box)
@@ -71,7 +71,7 @@ def test_a_batch_is_its_faces(there, images, monkeypatch):
 def test_a_frame_of_pytorch_stays_on_the_gpu(there, images):
     if there.bundle.target is CUDA:
         pytest.skip("ONNX Runtime crops on the host")
-    box = there.detector(images[0])[0]
+    box = there.detect(images[0])[0].box
     wanted = there.perceive(images[0], box)
     for pixels, layout in ((images[0], None), (images[0][..., ::-1].copy(), "bgr")):
         on_gpu = torch.from_numpy(pixels).cuda(non_blocking=True)

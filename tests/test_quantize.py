@@ -19,14 +19,22 @@ from faceinsight.build_engines.export import TENSOR_NAMES, export_stage
 from faceinsight.build_engines.quantize import quantize_w8a8
 from faceinsight.calibration.policy import integer_operators, observed_tensors
 from faceinsight.calibration.ranges import activation_ranges
-from faceinsight.models.config import AttributeConfig, BackboneConfig, FaceInsightConfig, SegmentationConfig
+from faceinsight.models.config import (
+    AttributeConfig,
+    BackboneConfig,
+    DetectorConfig,
+    FaceInsightConfig,
+    SegmentationConfig,
+)
 from faceinsight.models.faceinsight import FaceInsightModel
+from faceinsight.runtime.engine import OnnxEngine
 from faceinsight.runtime.errors import InputError
 
 pytestmark = pytest.mark.slow
 
 SIZE = 64
 CONFIG = FaceInsightConfig(
+    detector=DetectorConfig(size=SIZE, widths=(8, 16, 24, 32, 32), depth=1, neck=24),
     parser=BackboneConfig("segformer", {
         "num_encoder_blocks": 2, "depths": [1, 1], "hidden_sizes": [32, 64], "num_attention_heads": [1, 2],
         "sr_ratios": [4, 2], "strides": [4, 2], "patch_sizes": [7, 3], "mlp_ratios": [4, 4],
@@ -220,3 +228,23 @@ def test_ranges_are_extremes_or_clipped(graphs):
         activation_ranges(graphs["vision"], [])
     with pytest.raises(InputError, match="another graph"):
         quantize_w8a8(graphs["vision"], {"Conv_1": (0.0, 1.0)})
+
+
+def test_a_weight_that_several_convolutions_share(tmp_path):
+    """As the detector's head does for each level. ONNX Runtime cannot load integer convolutions that share constants on
+    a CPU without VNNI."""
+    shared = torch.nn.Conv2d(8, 8, 3, padding=1)
+
+    class Twice(torch.nn.Module):
+        def forward(self, pixels):
+            return shared(torch.relu(shared(pixels)))
+
+    given = torch.randn(2, 8, 16, 16)
+    program = torch.onnx.export(Twice().eval(), (given,), dynamo=True, input_names=["pixels"], verbose=False)
+    graph = program.model_proto
+    for position, node in enumerate(graph.graph.node):
+        node.name = f"{node.op_type}_{position}"
+    quantised = quantize_w8a8(graph, activation_ranges(graph, [{"pixels": given.numpy()}]))
+    (found,) = OnnxEngine(quantised.SerializeToString(), 1).run({"pixels": given.numpy()}).values()
+    wanted = Twice()(given).detach().numpy()
+    assert np.abs(found - wanted).mean() < 0.05 * np.abs(wanted).mean()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 
 import cv2
@@ -9,6 +10,8 @@ import pytest
 import torch
 from peft import PeftModel
 
+from faceinsight.models.checkpoint import model_directory
+from faceinsight.models.config import DetectorConfig
 from faceinsight.models.data.synthetic import generate
 from faceinsight.models.faceinsight import FaceInsightModel
 from faceinsight.models.training.recipe import STAGES, Recipe, train
@@ -226,3 +229,16 @@ def test_a_run_is_not_continued_with_another_vocabulary(tmp_path):
     small_run(tmp_path, {"refiner": ""})
     with pytest.raises(InputError, match="was begun with another config"):
         small_run(tmp_path, {"refiner": ""}, tiny_config(vocab_size=1536, vocabulary=AGE))
+
+
+def test_a_model_without_photographs_for_a_detector_gets_nanos(tmp_path, capsys):
+    nano = FaceInsightModel.from_pretrained(model_directory(None))
+    for number, stages in enumerate(({"refiner": ""}, {"detector": "", "refiner": ""})):
+        model = FaceInsightModel.from_pretrained(small_run(tmp_path / str(number), stages))
+        assert "the detector is nano's" in capsys.readouterr().err
+        assert model.config.detector == nano.config.detector
+        for name, value in nano.detector.state_dict().items():
+            assert torch.equal(model.detector.state_dict()[name], value), name
+    other = dataclasses.replace(CONFIG, detector=DetectorConfig(size=64))
+    with pytest.raises(InputError, match="another form"):
+        small_run(tmp_path / "other", {"refiner": ""}, other)

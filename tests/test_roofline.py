@@ -99,7 +99,7 @@ def test_the_report(capsys):
         for figures in devices.values():
             assert figures["ttft_ms"] > figures["perceive_ms"] > figures["vision_ms"] > 0
             assert figures["tokens_per_s"] == pytest.approx(1e3 / figures["token_ms"])
-    assert set(found["cpu"]) == {"refiner", "parser", "vision", "fusion", "prefill", "question", "token"}
+    assert set(found["cpu"]) == {"detector", "refiner", "parser", "vision", "fusion", "prefill", "question", "token"}
     assert all(entry["measured_ms"] > 0 and entry["limit_ms"] > 0 for entry in found["cpu"].values())
     assert found["tested"]["points"] == sum(point.fits is None for point in POINTS)
 
@@ -107,8 +107,8 @@ def test_the_report(capsys):
 def test_every_bundle_tells_its_limits():
     bundle = read_bundle(NANO)
     assert set(of_this_machine(bundle, 100, 10, 2)) == {
-        "refiner_ms", "parser_ms", "vision_ms", "fusion_ms", "token_ms", "perceive_ms", "first_question_ms",
-        "second_question_ms",
+        "detect_ms", "refiner_ms", "parser_ms", "vision_ms", "fusion_ms", "token_ms", "perceive_ms",
+        "first_question_ms", "second_question_ms",
     }  # fmt: skip
     works = of_bundle(bundle, 100, 10)
     graph = onnx.load_model_from_string(bundle.files["language"])

@@ -15,7 +15,6 @@ from PIL import Image
 from faceinsight import FaceInsight, InputError, NoFaceError
 from faceinsight.runtime.backend import open_backend
 from faceinsight.runtime.bundle import NANO, read_bundle
-from faceinsight.runtime.detect import CascadeDetector
 from faceinsight.runtime.engine import CacheEngine
 from faceinsight.runtime.errors import FaceInsightError
 from faceinsight.runtime.parse_map import PARSE_CLASSES
@@ -118,7 +117,7 @@ def test_every_kind_of_source_is_the_same_face(model, astronaut, face, tmp_path)
 
 
 def test_a_box_is_taken_as_the_detectors_is(model, astronaut, face):
-    given = model.perceive(astronaut, box=model.detector(astronaut)[0])
+    given = model.perceive(astronaut, box=model.detect(astronaut)[0].box)
     assert given.box == face.box and given.attributes == face.attributes
     np.testing.assert_array_equal(given.parse_map, face.parse_map)
 
@@ -267,7 +266,7 @@ def test_every_face_of_a_frame_in_one_batch(model, astronaut, face):
     assert len(faces) == 2
     centres = sorted((found.box[0] + found.box[2]) / 2 for found in faces)
     assert centres[0] < 360 < centres[1]
-    for found, box in zip(faces, model.detector(frame), strict=True):
+    for found, box in zip(faces, [face.box for face in model.detect(frame)], strict=True):
         assert {name: found.labels[name] for name in ASTRONAUT} == ASTRONAUT
         alone = model.perceive(frame, box)
         difference = [abs(alone.attributes[name] - found.attributes[name]) for name in found.attributes]
@@ -342,16 +341,54 @@ def test_any_language_gets_words_back(model, face, question):
     assert text.isprintable() and text
 
 
-def test_no_face_is_found_twice(astronaut):
-    """A busy frame makes the cascades see faces in collars and flags beside the real one."""
-    detector = CascadeDetector(smallest=0.03)
-    busy = np.vstack([np.hstack([astronaut, astronaut[:, ::-1]])] * 2)
-    boxes = detector(busy)
-    assert len(boxes) >= 4
+def test_no_face_is_found_twice(model, astronaut):
+    part = astronaut[:300, 60:420]
+    busy = np.vstack([np.hstack([part, part[:, ::-1]])] * 2)
+    boxes = [face.box for face in model.detect(busy)]
+    assert len(boxes) == 4
     for i, a in enumerate(boxes):
         for b in boxes[i + 1 :]:
             centre = ((b[0] + b[2]) / 2, (b[1] + b[3]) / 2)
             assert not (a[0] < centre[0] < a[2] and a[1] < centre[1] < a[3])
+
+
+def test_a_face_says_how_sure_the_detector_is(model, astronaut):
+    (found, *_), face = model.detect(astronaut), model.perceive(astronaut)
+    assert model.min_score <= face.score == found.score <= 1
+    assert model.perceive(astronaut, found.box).score is None
+    assert face.to_dict()["score"] == round(face.score, 4)
+
+
+def test_a_score_decides_what_is_a_face(astronaut):
+    with FaceInsight.load(threads=1, min_score=0.999) as sure, pytest.raises(NoFaceError):
+        sure.perceive(astronaut)
+    with FaceInsight.load(threads=1, min_score=0.01) as unsure:
+        assert len(unsure.detect(astronaut)) > 1
+    with pytest.raises(InputError, match="min_score"):
+        FaceInsight.load(min_score=1.5)
+
+
+@pytest.mark.parametrize("turns, found", [(0, True), (2, False)])
+def test_a_face_upside_down_is_none(model, astronaut, turns, found):
+    (face, *_) = model.detect(astronaut)
+    faces = model.detect(np.rot90(astronaut, turns))
+    assert bool(faces) == found
+    assert not faces or faces[0].score >= face.score - 1e-6
+
+
+def test_a_fifth_column_is_a_score(astronaut):
+    rows = [(170.0, 60.0, 270.0, 190.0, 0.9), (10.0, 10.0, 60.0, 80.0, 0.1)]
+    with FaceInsight.load(threads=1, detector=lambda image: rows, min_score=0.5) as model:
+        (face,) = model.perceive_all(astronaut)
+    assert face.score == 0.9
+
+
+def test_a_detector_file_that_is_none(tmp_path):
+    with pytest.raises(InputError, match="no such detector file"):
+        FaceInsight.load(detector=tmp_path / "yunet.onnx")
+    (tmp_path / "yunet.onnx").write_bytes(b"not a network")
+    with pytest.raises(InputError, match="YuNet"):
+        FaceInsight.load(detector=str(tmp_path / "yunet.onnx"))
 
 
 @pytest.mark.parametrize("found", [None, [], [(5000, 5000, 5100, 5100)], [(3, 3, 2, 2)]])

@@ -47,7 +47,7 @@ def test_what_stands_for_something_else_survives_json_too():
 
 
 def test_the_ready_made_ones():
-    assert ready_made() == ("celeba", "demographics", "expression", "nano")
+    assert ready_made() == ("celeba", "demographics", "expression", "nano", "nano2")
     assert len(CELEBA.labels) == len(CELEBA.attributes) == 40 and all(label.kind == "flag" for label in CELEBA)
     assert {label.name: label.kind for label in DEMOGRAPHICS} == {
         "Gender": "choice", "Age_Years": "number", "Race": "choice",
@@ -266,6 +266,15 @@ def test_a_coarse_value_tells_what_it_is_not():
     assert all(value is None for name, value in found.items() if not name.endswith("_Hair") or name == "Long_Hair")
     asian = DEMOGRAPHICS.assignment_of({"Race": "asian"})
     assert asian["Race_White"] is False and asian["Race_East_Asian"] is asian["Race_Southeast_Asian"] is None
+
+
+def test_values_that_a_label_does_not_tell_are_not_known():
+    vocabulary = load_vocabulary("nano2")
+    assert vocabulary.value_of(vocabulary["Expression"], {"Expression": "contempt"}) is None
+    assert vocabulary.assignment_of({"Expression": "fear"})["Expression_Neutral"] is None
+    assert vocabulary.assignment_of({"Expression": "sadness"})["Expression_Sadness"] is True
+    with pytest.raises(InputError, match="Expression is 'boredom'"):
+        vocabulary.assignment_of({"Expression": "boredom"})
 
 
 def test_other_spellings_are_the_value():

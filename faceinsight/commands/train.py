@@ -17,23 +17,25 @@ from .options import Threads
 def train(
     out: Annotated[Path, typer.Option(help="Folder for checkpoints, logs and the model.", show_default=False)],
     recipe: Annotated[
-        str, typer.Option(help="How to train: a recipe of the project (nano, edge), or a .toml file of yours.")
+        str, typer.Option(help="How to train: a recipe of the project (nano, nano2, edge), or a .toml file of yours.")
     ] = "nano",
     data: Annotated[
-        str,
+        list[str] | None,
         typer.Option(
-            help="What to train on: a data folder with labels.csv and images/, a public face set as it is unpacked, "
-            'or "synthetic" for rendered faces.'
+            help="What to train on, once or several times: a data folder with labels.csv and images/, a public face "
+            "set as it is unpacked; for the detector also whole photographs with boxes.csv, and photographs without a "
+            'face with pictures.csv. "synthetic", the default, is rendered faces.',
+            metavar="DIR",
         ),
-    ] = "synthetic",
+    ] = None,
     config: Annotated[
-        str, typer.Option(help="What to train: the sizes of nano, edge or paper, or a config.json of yours.")
+        str, typer.Option(help="What to train: the sizes of nano, nano2, edge or paper, or a config.json of yours.")
     ] = "nano",
     vocabulary: Annotated[
         list[str] | None,
         typer.Option(
-            help="What the model tells: nano, celeba, demographics, expression, or a .toml file with labels of yours; "
-            "several are combined. The config's own by default.",
+            help="What the model tells: nano, nano2, celeba, demographics, expression, or a .toml file with labels of "
+            "yours; several are combined. The config's own by default.",
             metavar="NAME",
         ),
     ] = None,
@@ -54,7 +56,7 @@ def train(
     settings = FaceInsightConfig.from_json(_text(Path(config)), config) if config.endswith(".json") else preset(config)
     if vocabulary:
         settings = dataclasses.replace(settings, vocabulary=load_vocabulary(*vocabulary))
-    print(f"model: {run(Recipe.load(recipe), settings, data, out, threads or 0, cpu)}")
+    print(f"model: {run(Recipe.load(recipe), settings, data or ['synthetic'], out, threads or 0, cpu)}")
 
 
 def _text(path: Path) -> str:

@@ -79,13 +79,33 @@ def photographic(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     draw = rng.random()
     if draw < 0.1:
         image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.4, 1.1))
-    elif draw < 0.2:
+    elif draw < 0.3:
         size = image.shape[0]
-        small = int(size * rng.uniform(0.5, 0.9))
+        small = int(size * rng.uniform(0.25, 0.9))
         image = cv2.resize(cv2.resize(image, (small, small), interpolation=cv2.INTER_AREA), (size, size))
-    if rng.random() < 0.4:
+    draw = rng.random()
+    if draw < 0.3:
         image += rng.standard_normal(image.shape, np.float32) * rng.uniform(1, 10)
-    return np.clip(image, 0, 255).astype(np.uint8)
+    image = np.clip(image, 0, 255).astype(np.uint8)
+    if draw >= 0.8:
+        _, packed = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(25, 80))])
+        image = cv2.imdecode(packed, cv2.IMREAD_COLOR)
+    return image
+
+
+def tighten(image: np.ndarray, parse_map: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """The face as tight crops and badly framed cameras show it: what lies beyond a rectangle around it repeats the
+    rectangle's border, and is not known in the parse map.
+
+    image: a training image, HxWx3 uint8 RGB. parse_map: HxW uint8.
+    """
+    height, width = parse_map.shape
+    oval = NOMINAL_SIDE / 1.9 * height / 224
+    top, bottom = (round(height / 2 + share * oval) for share in (-rng.uniform(0.3, 0.55), rng.uniform(0.6, 0.8)))
+    left, right = (round(width / 2 + side * rng.uniform(0.4, 0.7) * oval) for side in (-1, 1))
+    margins = (top, height - bottom), (left, width - right)
+    image = np.pad(image[top:bottom, left:right], (*margins, (0, 0)), mode="edge")
+    return image, np.pad(parse_map[top:bottom, left:right], margins, constant_values=255)
 
 
 def cutout(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -103,9 +123,10 @@ def cutout(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def wear_glasses(
-    image: np.ndarray, parse_map: np.ndarray, rng: np.random.Generator
+    image: np.ndarray, parse_map: np.ndarray, rng: np.random.Generator, dark: bool = False
 ) -> tuple[np.ndarray, np.ndarray] | None:
     """The face and its parse map with eyeglasses drawn over the eyes; None where the parse map does not show both eyes.
+    dark: sunglasses, through which the eyes can hardly be seen.
 
     image: HxWx3 uint8 RGB. parse_map: HxW uint8. Thin rims, half rims and rimless lenses are as frequent as thick
     ones: they are what a model misses.
@@ -116,7 +137,7 @@ def wear_glasses(
     distance = float(np.linalg.norm(left - right))
     x0, y0 = np.maximum((left + right) / 2 - 1.6 * distance, 0).astype(int)
     part = np.s_[y0 : int(y0 + 3.2 * distance), x0 : int(x0 + 3.2 * distance)]
-    glasses = _Glasses(image[part].shape[:2], right - (x0, y0), left - (x0, y0), rng)
+    glasses = _Glasses(image[part].shape[:2], right - (x0, y0), left - (x0, y0), rng, dark)
     image, parse_map = image.copy(), parse_map.copy()
     image[part] = glasses.over(image[part], is_toned(image))
     parse_map[part][glasses.covered] = PARSE_CLASSES.index("eye_g")
@@ -137,8 +158,10 @@ def is_toned(image: np.ndarray) -> bool:
 class _Glasses:
     """One random pair between two eyes; all lengths in eye distances, then pixels."""
 
-    def __init__(self, shape: tuple[int, int], right: np.ndarray, left: np.ndarray, rng: np.random.Generator):
-        self.shape, self.rng = shape, rng
+    def __init__(
+        self, shape: tuple[int, int], right: np.ndarray, left: np.ndarray, rng: np.random.Generator, dark=False
+    ):
+        self.shape, self.rng, self.dark = shape, rng, dark
         distance = float(np.linalg.norm(left - right))
         along = (left - right) / distance
         down = np.array([-along[1], along[0]])
@@ -164,6 +187,8 @@ class _Glasses:
         self.frame = self.coverage([*rims, bridge, *arms], distance * thickness) * rng.uniform(0.45, 1)
         self.edge = self.coverage(lenses, distance * 0.02) * (0 if kind == "full" else rng.uniform(0.15, 0.5))
         self.glass = inside * rng.choice((0.0, rng.uniform(0, 0.12), rng.uniform(0.1, 0.4)), p=(0.5, 0.4, 0.1))
+        if dark:
+            self.glass = inside * rng.uniform(0.75, 1.0)
         self.shine = self.coverage([shine], distance * rng.uniform(0.02, 0.1)) * 0.7 * (rng.random() < 0.25)
         self.covered = np.maximum(inside, self.frame) > 0.4
 
@@ -186,7 +211,7 @@ class _Glasses:
             mean = image.reshape(-1, 3).mean(0)
             colour = colour.mean() * mean / max(mean.mean(), 1)
         worn = image.astype(np.float32)
-        lens = np.float32(self.rng.choice((30, 240)))
+        lens = np.float32(self.rng.uniform(5, 60) if self.dark else self.rng.choice((30, 240)))
         for cover, tone in ((self.glass, lens), (self.edge, 235), (self.frame, colour), (self.shine, 250)):
             worn += (tone - worn) * cover[..., None]
         return worn.clip(0, 255).astype(np.uint8)

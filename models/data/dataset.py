@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from faceinsight.runtime.detect import CascadeDetector
 from faceinsight.runtime.errors import InputError
 from faceinsight.runtime.image import crop_matrix, warp
 from faceinsight.runtime.parse_map import IGNORE
+from faceinsight.runtime.pipeline import FaceInsight
 from faceinsight.runtime.vocabulary import Vocabulary
 
 from .augment import NOMINAL_SIDE
@@ -67,9 +67,12 @@ def training_image(record: Record) -> tuple[np.ndarray, np.ndarray]:
     Raises InputError when the image cannot be read or has no face.
     """
     image = record.load()
-    box = record.box(image.shape) or next(iter(_detector()(image)), None)
+    box = record.box(image.shape)
     if box is None:
-        raise InputError("no face was found in the image")
+        found = _nano().detect(image)
+        if not found:
+            raise InputError("no face was found in the image")
+        box = found[0].box
     matrix = crop_matrix(box, NOMINAL_SIDE)
     matrix[:, 2] += (SIDE - NOMINAL_SIDE) / 2
     parse_map = record.parse_map(image.shape) if record.parts else None
@@ -78,8 +81,8 @@ def training_image(record: Record) -> tuple[np.ndarray, np.ndarray]:
 
 
 @functools.cache
-def _detector() -> CascadeDetector:
-    return CascadeDetector()
+def _nano() -> FaceInsight:
+    return FaceInsight.load()
 
 
 def read_faces(directory: str | Path, split: str, vocabulary: Vocabulary) -> Portraits | RecordFaces:

@@ -18,6 +18,8 @@ from .cells import read_cells
 from .targets import targets
 
 SPLITS = ("train", "val", "test")
+LANDMARKS = ("right_eye", "left_eye", "nose", "right_mouth", "left_mouth")
+"""Columns of labels.csv, each with _x and _y. The right eye is the subject's right one."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,7 +27,8 @@ class Portraits:
     """Labelled faces in memory.
 
     images: [n] of HxWx3 uint8 RGB, the face centred as `runtime.image` crops it. masks: [n] of HxW uint8 parse maps,
-    255 where not known. targets: see models/data/targets.py. skipped: file -> why it was left out.
+    255 where not known. targets: see models/data/targets.py. skipped: file -> why it was left out. landmarks: [n, 5,
+    2] in pixels, see LANDMARKS, NaN where not known.
     """
 
     images: list[np.ndarray]
@@ -33,6 +36,7 @@ class Portraits:
     targets: np.ndarray
     files: list[str]
     skipped: dict[str, str]
+    landmarks: np.ndarray
 
     def __len__(self) -> int:
         return len(self.images)
@@ -54,7 +58,7 @@ def read_portraits(directory: str | Path, split: str, vocabulary: Vocabulary) ->
     damaged, or nothing of the split is left.
     """
     directory = Path(directory)
-    images, masks, labels, files, skipped = [], [], [], [], {}
+    images, masks, labels, files, skipped, landmarks = [], [], [], [], {}, []
     for row, known in read_rows(directory, split, vocabulary):
         try:
             image = load_image(directory / "images" / row["file"])
@@ -66,9 +70,19 @@ def read_portraits(directory: str | Path, split: str, vocabulary: Vocabulary) ->
         masks.append(mask)
         labels.append(known)
         files.append(row["file"])
+        landmarks.append(_landmarks(row))
     if not images:
         raise InputError(f"{directory} has no readable image in split {split!r}; skipped: {len(skipped)}")
-    return Portraits(images, masks, targets(labels, vocabulary), files, skipped)
+    return Portraits(images, masks, targets(labels, vocabulary), files, skipped, np.stack(landmarks))
+
+
+def _landmarks(row: dict[str, str]) -> np.ndarray:
+    """[5, 2] of a row, NaN where it does not tell. Raises InputError for a cell that is no number."""
+    try:
+        found = [float(row.get(f"{name}_{axis}") or "nan") for name in LANDMARKS for axis in "xy"]
+    except ValueError as error:
+        raise InputError(f"row of {row['file']}: landmarks are numbers of pixels") from error
+    return np.array(found).reshape(len(LANDMARKS), 2)
 
 
 def read_rows(

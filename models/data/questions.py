@@ -35,11 +35,11 @@ from .language.compose import (
 from .language.files import Concept
 from .language.general import numbers
 from .language.grammar import bare
-from .language.languages import LabelLanguage, TopicLanguage, Value
+from .language.languages import COMPARISONS, LabelLanguage, TopicLanguage, Value
 from .language.requests import requests
 from .language.speech import Speech, speech_of
 from .language.surface import surface
-from .language.written import untold
+from .language.written import of_range, others, untold
 
 WRITTEN_SHARE = 0.7
 """Of the yes/no questions about what has written ones, those that are; of all others it is half of that."""
@@ -226,21 +226,29 @@ def _either(subject: _Subject, rng: random.Random) -> tuple[tuple[Value, ...], s
 
 def _compare(label: Label, language: LabelLanguage, labels: Mapping, known: str, rng: random.Random) -> tuple[str, str]:
     """A number with another one, or with a range that has a name."""
-    absent = rng.random() < ABSENT_SHARE
-    if language.phrases and rng.random() < 0.15:
-        name = rng.choice(tuple(language.phrases))
-        bounds = read(f"{label.word} {name}", Vocabulary((label,))).bounds
-        concept = language.phrases[name]
-    else:
-        concept, bounds = _comparison(label, language, labels[label.name], rng)
-        bounds = (bounds,)
-    if absent:
-        bounds = _others(bounds)
-    return yes_no_question(concept, known, rng, absent), of_bounds(label, *bounds)
+    absent, phrases, written = rng.random() < ABSENT_SHARE, language.phrases, language.written
+    if written and rng.random() < WRITTEN_SHARE:
+        key = rng.choices(tuple(written), [len(questions) for questions in written.values()])[0]
+        if key not in COMPARISONS:
+            return written_question(written[key], known, rng), of_range(label, key)
+        filled, bounds = _comparison(label, language, key, labels[label.name], rng)
+        return written_question(written[key], known, rng, **filled), of_bounds(label, bounds)
+    if phrases and (rng.random() < 0.15 or not language.comparisons):
+        key = rng.choice(tuple(phrases))
+        return yes_no_question(phrases[key], known, rng, absent), of_range(label, key, absent)
+    kind = rng.choice(tuple(language.comparisons))
+    filled, bounds = _comparison(label, language, kind, labels[label.name], rng)
+    concept = {
+        category: tuple(phrase.replace("{n}", filled["n"]).replace("{m}", filled["m"]) for phrase in found)
+        for category, found in language.comparisons[kind].items()
+    }
+    return yes_no_question(concept, known, rng, absent), of_bounds(label, *(others((bounds,)) if absent else (bounds,)))
 
 
-def _comparison(label: Label, language: LabelLanguage, value: float, rng: random.Random) -> tuple[Concept, Bounds]:
-    """A random comparison, and the values for which it holds."""
+def _comparison(
+    label: Label, language: LabelLanguage, kind: str, value: float, rng: random.Random
+) -> tuple[dict[str, str], Bounds]:
+    """Random numbers to compare with, by their slots, and the values for which the comparison holds."""
     low, high = label.bounds
     step = label.step
 
@@ -248,7 +256,7 @@ def _comparison(label: Label, language: LabelLanguage, value: float, rng: random
         near = rng.gauss(value, (high - low) / 8)
         return label.stated(near if rng.random() < 0.7 and low < near < high else rng.uniform(low + step, high - step))
 
-    kind, n = rng.choice(tuple(language.comparisons)), number()
+    n = number()
     m = label.stated(min(high - step, max(n + step, number())))
     if kind == "decade":
         n = 10 * min(9, max(2, int(n) // 10))
@@ -262,17 +270,7 @@ def _comparison(label: Label, language: LabelLanguage, value: float, rng: random
         "at_least": (n, math.inf), "above": (n + step, math.inf),
         "between": (n, m + step), "near": (n - near, n + near + step), "decade": (n, n + 10),
     }[kind]  # fmt: skip
-    concept = {
-        category: tuple(phrase.replace("{n}", filled["n"]).replace("{m}", filled["m"]) for phrase in phrases)
-        for category, phrases in language.comparisons[kind].items()
-    }
-    return concept, (round(bounds[0], 6), round(bounds[1], 6))
-
-
-def _others(ranges: tuple[Bounds, ...]) -> tuple[Bounds, ...]:
-    """The values outside of one range."""
-    ((low, high),) = ranges
-    return tuple(bounds for bounds in ((-math.inf, low), (high, math.inf)) if bounds[0] < bounds[1])
+    return filled, (round(bounds[0], 6), round(bounds[1], 6))
 
 
 def _ask_what(about: _About, labels: Mapping, rng: random.Random) -> tuple[str, str]:

@@ -16,19 +16,27 @@ from faceinsight.models.data.augment import (
     photographic,
     placement,
     random_matrix,
+    tighten,
     wear_glasses,
 )
 from faceinsight.models.data.dataset import RecordFaces
+from faceinsight.models.data.joined import JoinedFaces, repeats
 from faceinsight.models.data.portraits import Portraits
 from faceinsight.models.data.sampling import told
 from faceinsight.models.data.targets import targets
 from faceinsight.runtime.vocabulary import Vocabulary
 
-Faces = Portraits | RecordFaces
+Faces = Portraits | RecordFaces | JoinedFaces
 MOST_VALIDATED = 2000
 
-EYEGLASSES = "Eyeglasses"
-"""The attribute of faces that are given a drawn pair."""
+EYEGLASSES, SUNGLASSES = "Eyeglasses", "Sunglasses"
+"""The attributes of faces that are given a drawn pair."""
+DARK = 0.2
+"""Share of the drawn pairs that are sunglasses."""
+_SURROUNDINGS = frozenset(("hair", "hat", "neck", "cloth"))
+"""Regions that a tight crop does not show."""
+_EYES = frozenset(("l_eye", "r_eye", "eye_g"))
+"""Regions that sunglasses cover."""
 
 
 @dataclass(frozen=True)
@@ -36,9 +44,10 @@ class FaceBatches:
     """real: labelled faces, or None for synthetic faces only. synthetic: share of rendered faces, 0..1.
 
     size: side of the crops in pixels. parser_size: also crop for the parser, at this side. glasses: share of the real
-    faces without eyeglasses that get a drawn pair. jitter: how far the crops are off, see `random_matrix`.
-    vocabulary: of the targets, that `real` was read with; None where no targets are wanted. Real faces are visited in
-    shuffled epochs.
+    faces without eyeglasses that get a drawn pair. tight: share of the real faces whose surroundings are taken away,
+    see `tighten`. rare: the share of the faces below which a value of a label is rare, and its faces come more often,
+    see `repeats`. jitter: how far the crops are off, see `random_matrix`. vocabulary: of the targets, that `real` was
+    read with; None where no targets are wanted. Real faces are visited in shuffled epochs.
     """
 
     real: Faces | None
@@ -51,6 +60,8 @@ class FaceBatches:
     glasses: float = 0.0
     jitter: float = 1.0
     vocabulary: Vocabulary | None = None
+    tight: float = 0.0
+    rare: float = 0.0
 
     def __call__(self, step: int) -> dict[str, Tensor]:
         """pixels [B, S, S, 3] uint8, parse_map [B, S, S] uint8 (255 unknown), targets [B, A + 2 K] float32 (NaN
@@ -86,23 +97,52 @@ class FaceBatches:
     def _real(self, step: int, count: int):
         if count == 0:
             return
-        total = len(self.real)
+        total = len(self._visited)
         for position in range(step * count, (step + 1) * count):
             epoch, place = divmod(position, total)
-            index = _shuffled(self.seed, epoch, total)[place]
+            index = self._visited[_shuffled(self.seed, epoch, total)[place]]
             image, mask, target = self.real.face(int(index))
             rng = np.random.default_rng((self.seed, 5, position))
-            bare = self._glasses_column is not None and target[self._glasses_column] == 0
-            if bare and rng.random() < self.glasses and (worn := wear_glasses(image, mask, rng)):
-                image, mask = worn
-                target = target.copy()
-                target[self._glasses_column] = 1
+            bare = EYEGLASSES in self._columns and target[self._columns[EYEGLASSES]] == 0
+            if bare and rng.random() < self.glasses:
+                dark = SUNGLASSES in self._columns and rng.random() < DARK
+                if worn := wear_glasses(image, mask, rng, dark):
+                    image, mask = worn
+                    target = self._with_glasses(target, dark)
+            if rng.random() < self.tight:
+                image, mask = tighten(image, mask, rng)
+                target = np.where(self._around, np.nan, target) if self.vocabulary else target
             yield image, mask, target if self.vocabulary else target[:0]
 
     @functools.cached_property
-    def _glasses_column(self) -> int | None:
+    def _visited(self) -> np.ndarray:
+        """Indices of an epoch's faces: one that is due 1.3 times is there once, and with a chance of 0.3 twice."""
+        sets = self.real.sets if isinstance(self.real, JoinedFaces) else (self.real,)
+        due = np.concatenate([repeats(faces.targets, self.rare) for faces in sets])
+        times = np.floor(due + np.random.default_rng((self.seed, 6)).random(len(due))).astype(int)
+        return np.repeat(np.arange(len(due)), times)
+
+    @functools.cached_property
+    def _columns(self) -> dict[str, int]:
         names = self.vocabulary.attribute_names if self.vocabulary else ()
-        return names.index(EYEGLASSES) if EYEGLASSES in names else None
+        return {name: index for index, name in enumerate(names)}
+
+    @functools.cached_property
+    def _around(self) -> np.ndarray:
+        """[A + 2 K], of the columns of targets those that rest on the surroundings."""
+        labels = (label for label in self.vocabulary.labels for _ in label.attributes)
+        around = [bool(_SURROUNDINGS & set(label.regions)) for label in labels]
+        return np.array(around + [False] * 2 * len(self.vocabulary.numbers))
+
+    def _with_glasses(self, target: np.ndarray, dark: bool) -> np.ndarray:
+        """The targets of a face that was given a pair. Behind dark lenses what was seen of the eyes is not known."""
+        target = target.copy()
+        if dark:
+            of_eyes = (label for label in self.vocabulary.labels if set(label.regions) <= _EYES)
+            target[[self._columns[name] for label in of_eyes for name in label.outputs]] = np.nan
+            target[self._columns[SUNGLASSES]] = 1
+        target[self._columns[EYEGLASSES]] = 1
+        return target
 
     def _synthetic(self, step: int, count: int):
         if count == 0:

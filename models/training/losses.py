@@ -73,7 +73,7 @@ def _in_colour(train: Faces, vocabulary: Vocabulary, most: int = 2000) -> np.nda
 @dataclass(frozen=True)
 class HeadLoss:
     """L_bce over the attributes that are known, plus `logic` times L_c over all of them (the paper's L has logic = 1),
-    plus the negative log-likelihood of the numbers that are known.
+    plus `numbers` times the negative log-likelihood of the numbers that are known.
 
     weights: see `label_weights`. smoothing: share of each target that is moved towards the other value.
     """
@@ -82,6 +82,7 @@ class HeadLoss:
     weights: tuple[Tensor, Tensor]
     logic: float = 0.0
     smoothing: float = 0.02
+    numbers: float = 1.0
 
     def __call__(self, logits: Tensor, targets: Tensor, head: AttributeHead) -> Tensor:
         """logits: [B, L] of the head. targets: [B, A + 2 K], see models/data/targets.py; attributes may be in 0..1."""
@@ -93,7 +94,8 @@ class HeadLoss:
         if head.numbers is not None:
             spread = head.numbers.log_spread.exp()
             shares = logits[:, count:].float().sigmoid()
-            loss = loss + interval_loss(shares, spread, bounds_as_shares(bounds, self.vocabulary))
+            of_numbers = interval_loss(shares, spread, bounds_as_shares(bounds, self.vocabulary))
+            loss = loss + self.numbers * of_numbers
         return loss
 
     def _attributes(self, logits: Tensor, targets: Tensor) -> Tensor:

@@ -9,23 +9,36 @@ import json
 import math
 import sys
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from accelerate import PartialState
+from safetensors import safe_open
 
+from faceinsight.models.checkpoint import model_directory
 from faceinsight.models.config import FaceInsightConfig
 from faceinsight.models.data.dataset import read_faces
+from faceinsight.models.data.joined import JoinedFaces
 from faceinsight.models.data.sampling import draws
+from faceinsight.models.data.scenes import (
+    BOXES,
+    PICTURES,
+    Picture,
+    face_pictures,
+    read_frames,
+    read_negatives,
+)
 from faceinsight.models.data.targets import known_labels
 from faceinsight.models.data.tokenizer import backbone_tokenizer, train_tokenizer, unknown_tokens
-from faceinsight.models.faceinsight import FaceInsightModel
+from faceinsight.models.faceinsight import WEIGHTS, FaceInsightModel
 from faceinsight.runtime.errors import InputError, reason
 from faceinsight.runtime.files import replacing_file
 from faceinsight.runtime.prompt import Prompter
 from faceinsight.runtime.vocabulary import Vocabulary
 
 from . import stages
+from .detector import Pictures, train_detector
 from .faces import Faces
 from .gallery import encode_faces, encode_nominal
 from .instruct import Instruction, Text, subjects, train_instruct, train_language
@@ -60,9 +73,14 @@ class Labelling(Seeing):
 
 @dataclasses.dataclass(frozen=True)
 class Vision(Labelling):
-    """parse: see `train_vision`."""
+    """What of `train_vision` only it knows."""
 
     parse: float = 0.0
+    pretrained: bool = False
+    frozen: int = 0
+    numbers: float = 1.0
+    tight: float = 0.0
+    rare: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,12 +100,17 @@ class Instruct(Instruction, Crops):
     faces: int = 6000
 
 
+@dataclasses.dataclass(frozen=True)
+class Scenes:
+    """The detector's scenes have no options."""
+
+
 _OPTIONS = {
-    "language": Text, "refiner": Crops, "vision": Vision, "parser": Seeing, "alignment": Alignment,
+    "language": Text, "detector": Scenes, "refiner": Crops, "vision": Vision, "parser": Seeing, "alignment": Alignment,
     "instruct": Instruct,
 }  # fmt: skip
 STAGES = tuple(_OPTIONS)
-_SHARES = ("synthetic", "glasses", "blind", "invented", "ema", "keep")
+_SHARES = ("synthetic", "glasses", "tight", "rare", "gentle", "blind", "invented", "ema", "keep")
 _POSITIVE = ("steps", "batch", "accumulate", "validate_every", "checkpoint_every", "faces", "tokens", "clip")
 
 
@@ -96,7 +119,7 @@ class Stage:
     """One [stage] table of a recipe. options: what only this stage knows."""
 
     schedule: Schedule
-    options: Text | Crops
+    options: Text | Scenes | Crops
 
 
 @dataclasses.dataclass(frozen=True)
@@ -151,20 +174,38 @@ def _stage(name: str, table: dict) -> Stage:
     return Stage(schedule, options(**{key: value for key, value in table.items() if key not in own}))
 
 
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """One split of what is trained on. faces: None for rendered ones only. frames: whole photographs with a marked
+    face. negatives: photographs without a face."""
+
+    faces: Faces | None = None
+    frames: Sequence[Picture] = ()
+    negatives: Sequence[Picture] = ()
+
+    @property
+    def pictures(self) -> Pictures:
+        """What scenes are composed of."""
+        return Pictures(face_pictures(self.faces), self.frames, self.negatives)
+
+
 def train(
     recipe: Recipe,
     config: FaceInsightConfig,
-    data: str | Path,
+    data: str | Path | Sequence[str | Path],
     out: str | Path,
     threads: int = 0,
     cpu: bool = False,
 ) -> Path:
     """Trains a model from scratch (or from the backbones its config names) and saves it to `out/model`.
 
-    data: a folder in our own form or in that of a public set (see `read_faces`), or "synthetic" for rendered faces
-    only. cpu: leave the GPU alone. Under `accelerate launch` or `torchrun` the processes share every step's batches.
-    Checkpoints and logs lie in `out`; running again continues there. Raises InputError if `out` was begun with another
-    recipe, config or data.
+    Without photographs that have no face, or without the stage `detector`, the detector is nano's.
+
+    data: folders of faces in our own form or in that of a public set (see `read_faces`), for the detector also of whole
+    photographs (boxes.csv) and of such without a face (pictures.csv); or "synthetic" for rendered faces only. cpu:
+    leave the GPU alone. Under `accelerate launch` or `torchrun` the processes share every step's batches. Checkpoints
+    and logs lie in `out`; running again continues there. Raises InputError if `out` was begun with another recipe,
+    config or data.
     """
     import cv2
 
@@ -174,12 +215,15 @@ def train(
     if threads:
         torch.set_num_threads(threads)
     out = Path(out)
+    data = [data] if isinstance(data, (str, Path)) else list(data)
     about = _about(recipe, config, data)
     _same_run(about, out)
     undrawn = [label.name for label in config.vocabulary if not draws(label)]
-    if str(data) == "synthetic" and undrawn:
+    rendered = [str(folder) for folder in data] == ["synthetic"]
+    if rendered and undrawn:
         raise InputError(f"rendered faces have no {' and no '.join(undrawn)}; give --data a set that has")
-    train_set, val_set = (None, None) if str(data) == "synthetic" else _read(data, config.vocabulary)
+    train_set, val_set = (Split(), Split()) if rendered else _read(data, config.vocabulary)
+    detecting = "detector" in recipe.stages and bool(train_set.faces and train_set.negatives)
     with workers.main_process_first():
         try:
             out.mkdir(parents=True, exist_ok=True)
@@ -188,19 +232,40 @@ def train(
         except OSError as error:
             raise InputError(f"cannot train into {out}: {error.strerror}; give --out another folder") from error
     torch.manual_seed(recipe.seed)
-    model = FaceInsightModel(config).to(workers.device)
+    model = FaceInsightModel(config)
+    if not detecting:
+        _take_detector(model)
+        print(f"the detector is nano's: to train one, give --data also a folder with {PICTURES}", file=sys.stderr)
+    model.to(workers.device)
     model.vision.to(memory_format=torch.channels_last)
     with workers.main_process_first():
         _takes_tokens(recipe, config)
         model.take_tokenizer(_tokenizer(out, config, model.language.vocab_size))
     prompter = Prompter(model.tokenizer_json, config.prompt, model.language.vocab_size, config.vocabulary)
     for name, stage in recipe.stages.items():
+        if name == "detector" and not detecting:
+            continue
         torch.manual_seed(recipe.seed)  # what a stage adds starts alike after a resume, too
         _STAGES[name](model, stage, prompter, train_set, val_set, out)
     model.take_spreads()
     if workers.is_main_process:
         model.save_pretrained(out / "model")
     return out / "model"
+
+
+def _take_detector(model: FaceInsightModel) -> None:
+    """Gives a model whose recipe trains no detector the bundled nano's. Raises InputError where its form is another."""
+    nano = FaceInsightConfig.load(model_directory(None))
+    if nano.detector != dataclasses.replace(model.config.detector, least=nano.detector.least):
+        raise InputError(
+            "no detector is trained, and nano's has another form than the config's; train one (see docs/training.md), "
+            "or leave the config's detector as it is"
+        )
+    with safe_open(model_directory(None) / WEIGHTS, "pt") as file:
+        prefix = "detector."
+        state = {n.removeprefix(prefix): file.get_tensor(n) for n in list(file.keys()) if n.startswith(prefix)}
+    model.detector.load_state_dict(state)
+    model.config = dataclasses.replace(model.config, detector=nano.detector)
 
 
 def _keep_freed_memory() -> None:
@@ -213,9 +278,10 @@ def _keep_freed_memory() -> None:
         libc.mallopt(top_pad, 256 << 20)
 
 
-def _about(recipe: Recipe, config: FaceInsightConfig, data: str | Path) -> dict:
+def _about(recipe: Recipe, config: FaceInsightConfig, data: Sequence[str | Path]) -> dict:
     """What is trained, as JSON has it."""
-    about = {"recipe": dataclasses.asdict(recipe), "config": json.loads(config.to_json()), "data": _place(data)}
+    about = {"recipe": dataclasses.asdict(recipe), "config": json.loads(config.to_json())}
+    about["data"] = [_place(folder) for folder in data]
     return json.loads(json.dumps(about))
 
 
@@ -233,19 +299,32 @@ def _same_run(about: dict, out: Path) -> None:
         raise InputError(f"{out} was begun with another {' and '.join(changed)}; give --out another folder")
 
 
-def _read(data: str | Path, vocabulary: Vocabulary) -> tuple[Faces, Faces]:
-    splits = read_faces(data, "train", vocabulary), read_faces(data, "val", vocabulary)
-    known = known_labels(splits[0].targets, vocabulary)
+def _read(folders: Sequence[str | Path], vocabulary: Vocabulary) -> tuple[Split, Split]:
+    """The train and the val split of all folders together."""
+    of_kind: dict[str, list[str | Path]] = {BOXES: [], PICTURES: [], "faces": []}
+    for folder in folders:
+        named = [table for table in (BOXES, PICTURES) if (Path(folder) / table).is_file()]
+        of_kind[named[0] if named else "faces"].append(folder)
+    if not of_kind["faces"]:
+        raise InputError(f"{', '.join(map(str, folders))} has no labelled faces; give --data a folder that has")
+    splits = []
+    for split in ("train", "val"):
+        faces = [read_faces(folder, split, vocabulary) for folder in of_kind["faces"]]
+        frames = [picture for folder in of_kind[BOXES] for picture in read_frames(folder, split)]
+        negatives = [picture for folder in of_kind[PICTURES] for picture in read_negatives(folder, split)]
+        splits.append(Split(faces[0] if len(faces) == 1 else JoinedFaces(faces), frames, negatives))
+    known = known_labels(splits[0].faces.targets, vocabulary)
     # what nano tells can be learnt from rendered faces; of other labels only data can tell
     untaught = [label.name for label in vocabulary if not known[label.name] and not draws(label)]
     if untaught:
         raise InputError(
-            f"no face of {data} has the label {', '.join(untaught)}; leave it out, or give data with such a column"
+            f"no face of {', '.join(map(str, folders))} has the label {', '.join(untaught)}; leave it out, or give "
+            "data with such a column"
         )
-    for faces in splits:
-        for what, why in faces.skipped.items():
+    for split in splits:
+        for what, why in split.faces.skipped.items():
             print(f"skipped {what}: {why}", file=sys.stderr)
-    return splits
+    return splits[0], splits[1]
 
 
 def _takes_tokens(recipe: Recipe, config: FaceInsightConfig) -> None:
@@ -281,28 +360,33 @@ def _language(model, stage, prompter, train_set, val_set, out):
     train_language(model, prompter, stage.options, stage.schedule, out)
 
 
+def _detector(model, stage, prompter, train_set, val_set, out):
+    least = train_detector(model.detector, train_set.pictures, val_set.pictures, stage.schedule, out)
+    model.config = dataclasses.replace(model.config, detector=dataclasses.replace(model.config.detector, least=least))
+
+
 def _refiner(model, stage, prompter, train_set, val_set, out):
     options = dataclasses.asdict(stage.options)
     size = model.config.refiner.size
-    stages.train_refiner(model.refiner, train_set, val_set, stage.schedule, out=out, size=size, **options)
+    stages.train_refiner(model.refiner, train_set.faces, val_set.faces, stage.schedule, out=out, size=size, **options)
 
 
 def _vision(model, stage, prompter, train_set, val_set, out):
     stages.set_text_features(model, prompter.encode)
     options = dataclasses.asdict(stage.options)
-    stages.train_vision(model, train_set, val_set, stage.schedule, out=out, **options)
+    stages.train_vision(model, train_set.faces, val_set.faces, stage.schedule, out=out, **options)
 
 
 def _parser(model, stage, prompter, train_set, val_set, out):
     options = dataclasses.asdict(stage.options)
     size = model.config.parser.size
-    stages.train_parser(model.parser, train_set, val_set, stage.schedule, out=out, size=size, **options)
+    stages.train_parser(model.parser, train_set.faces, val_set.faces, stage.schedule, out=out, size=size, **options)
 
 
 def _alignment(model, stage, prompter, train_set, val_set, out):
     stages.set_text_features(model, prompter.encode)
     options = dataclasses.asdict(stage.options)
-    stages.train_alignment(model, train_set, val_set, stage.schedule, out=out, **options)
+    stages.train_alignment(model, train_set.faces, val_set.faces, stage.schedule, out=out, **options)
 
 
 def _instruct(model, stage, prompter, train_set, val_set, out):
@@ -311,16 +395,16 @@ def _instruct(model, stage, prompter, train_set, val_set, out):
     @functools.cache  # a stage that is finished encodes nothing
     def people():
         seed, crops = stage.schedule.seed + 1, {"synthetic": options.synthetic, "jitter": options.jitter}
-        return subjects(model, encode_faces(model, train_set, options.faces, seed=seed, occlude=False, **crops))
+        return subjects(model, encode_faces(model, train_set.faces, options.faces, seed=seed, occlude=False, **crops))
 
     @functools.cache
     def held_out():
-        return subjects(model, encode_nominal(model, val_set)) if val_set else people()
+        return subjects(model, encode_nominal(model, val_set.faces)) if val_set.faces else people()
 
     train_instruct(model, prompter, people, held_out, options, stage.schedule, out)
 
 
 _STAGES = {
-    "language": _language, "refiner": _refiner, "vision": _vision, "parser": _parser, "alignment": _alignment,
-    "instruct": _instruct,
+    "language": _language, "detector": _detector, "refiner": _refiner, "vision": _vision, "parser": _parser,
+    "alignment": _alignment, "instruct": _instruct,
 }  # fmt: skip

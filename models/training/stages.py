@@ -142,17 +142,20 @@ class VisionLearner(nn.Module):
         """pixels: [B, S, S, 3] uint8. Attribute logits [B, L]."""
         return self.head(self.vision(pixels), None)
 
-    def losses(self, batch: dict[str, Tensor], of_head: HeadLoss) -> tuple[Tensor, Tensor]:
-        """Of the attribute head, and of the parse map (mean cross-entropy over its known pixels, 0 where none is
-        known)."""
+    def losses(self, batch: dict[str, Tensor], of_head: HeadLoss, parsed: bool = True) -> tuple[Tensor, Tensor]:
+        """Of the attribute head, and of the parse map if it is wanted (mean cross-entropy over its known pixels, 0
+        where none is known)."""
         tokens = self.vision(batch["pixels"])
+        of_labels = of_head(self.head(tokens, None), batch["targets"], self.head)
+        if not parsed:
+            return of_labels, of_labels.new_zeros(())
         side = round(tokens.shape[1] ** 0.5)
         grid = self.parts(tokens).transpose(1, 2).unflatten(2, (side, side))
         logits = F.pixel_shuffle(grid, self.CELL)
         wanted = F.interpolate(batch["parse_map"][:, None].float(), logits.shape[2:], mode="nearest-exact")[:, 0]
         total = F.cross_entropy(logits.float(), wanted.long(), ignore_index=IGNORE, reduction="sum")
         of_parts = total / (wanted != IGNORE).sum().clamp(min=1)
-        return of_head(self.head(tokens, None), batch["targets"], self.head), of_parts
+        return of_labels, of_parts
 
 
 def train_vision(
@@ -165,25 +168,36 @@ def train_vision(
     jitter: float,
     logic: float,
     parse: float,
+    pretrained: bool,
+    frozen: int,
+    numbers: float,
+    tight: float,
+    rare: float,
     out: Path,
 ) -> None:
-    """Trains a small vision encoder from scratch on attributes and parse maps (leave the stage out for one that comes
-    with weights), and the attribute head with it, which the alignment then goes on from.
+    """Trains the vision encoder on attributes and parse maps (leave the stage out for one that comes with weights), and
+    the attribute head with it, which the alignment then goes on from.
 
-    logic, parse: weights of L_c and of the parse map's loss beside L_bce.
+    logic, parse, numbers: weights of L_c, of the parse map's loss and of the numbers' likelihood beside L_bce.
+    pretrained: start from ImageNet weights. frozen: how many of its first stages stay as they are. tight, rare: see
+    `FaceBatches`.
     """
     size, vocabulary = model.config.vision.size, model.config.vocabulary
+    if pretrained:
+        model.vision.load_imagenet()
+    model.vision.freeze(frozen)
     learner = VisionLearner(model.vision, model.fusion.head)
     batches = FaceBatches(
-        train, schedule.batch, size, synthetic, schedule.seed, glasses=glasses, jitter=jitter, vocabulary=vocabulary
-    )
+        train, schedule.batch, size, synthetic, schedule.seed, glasses=glasses, jitter=jitter, vocabulary=vocabulary,
+        tight=tight, rare=rare,
+    )  # fmt: skip
     table = prior(train, synthetic, glasses, vocabulary)
-    of_head = HeadLoss(vocabulary, label_weights(split_targets(table, vocabulary)[0]), logic)
+    of_head = HeadLoss(vocabulary, label_weights(split_targets(table, vocabulary)[0]), logic, numbers=numbers)
     model.fusion.head.set_labels(table)
     held_out = functools.cache(lambda: nominal_faces(val, size))
 
     def loss(batch):
-        of_labels, of_parts = learner.losses(batch, of_head)
+        of_labels, of_parts = learner.losses(batch, of_head, parse > 0)
         return of_labels + parse * of_parts, {"parse_loss": round(float(of_parts.detach()), 4)}
 
     @torch.no_grad()
@@ -192,7 +206,8 @@ def train_vision(
         logits = torch.cat([learner(part.to(device())).cpu() for part in pixels.split(50)])
         return head_scores(logits, wanted, vocabulary)
 
-    fit("vision", learner, batches, loss, schedule, out, validate if val else None)
+    fit("vision", learner, batches, loss, schedule, out, validate if val else None, pretrained=model.vision)
+    model.vision.requires_grad_(True)
 
 
 class AlignmentLearner(nn.Module):

@@ -42,6 +42,7 @@ class Schedule:
     ema: decay of the averaged weights, which are what validation sees and what a finished run leaves in the model.
     accumulate: batches summed into one optimiser step, by each process. precision: of the forward pass, a key of
     PRECISIONS; fp32 where the device does not compute in it (a CPU that only emulates bfloat16 is 6 times slower).
+    gentle: share of the rate at which weights that come pretrained are tuned.
     """
 
     steps: int
@@ -53,6 +54,7 @@ class Schedule:
     accumulate: int = 1
     precision: str = "bf16"
     clip: float = 1.0
+    gentle: float = 1.0
     seed: int = 0
     validate_every: int = 500
     checkpoint_every: int = 250
@@ -78,18 +80,19 @@ def fit(
     out: Path,
     validate: Callable[[], dict[str, float]] | None = None,
     stop_after: int | None = None,
+    pretrained: nn.Module | None = None,
 ) -> None:
     """Trains the parameters of `module` that require gradients; leaves the averaged weights in it.
 
     stage: names `out/<stage>.last.pt`, the log `out/<stage>.jsonl` and TensorBoard's `out/tensorboard/<stage>`. An
     unfinished checkpoint there is resumed, a finished one is loaded and training is skipped. validate: metrics; the
-    first decides which averaged weights are also kept in `out/<stage>.best.pt`, for whoever wants them (more is
-    better, but of a "loss" less is). stop_after: end early after that step, checkpoint written, as a kill would (for
-    tests). Raises DivergedError when loss or gradient is not finite, InputError for a checkpoint that cannot be
-    resumed.
+    first decides which averaged weights are also kept in `out/<stage>.best.pt`, for whoever wants them (more is better,
+    but of a "loss" less is). pretrained: the part of it whose weights the schedule tunes gently. stop_after: end early
+    after that step, checkpoint written, as a kill would (for tests). Raises DivergedError when loss or gradient is not
+    finite, InputError for a checkpoint that cannot be resumed.
     """
     out.mkdir(parents=True, exist_ok=True)
-    loop = _Loop(module.to(device()), loss, schedule)
+    loop = _Loop(module.to(device()), loss, schedule, pretrained)
     checkpoint = out / f"{stage}.last.pt"
     start = loop.resume(checkpoint)
     first = PartialState().is_main_process
@@ -128,13 +131,22 @@ def fit(
 class _Loop:
     """What changes from step to step: module, optimiser, loss scale, averaged weights."""
 
-    def __init__(self, module: nn.Module, loss: Loss, schedule: Schedule):
+    def __init__(self, module: nn.Module, loss: Loss, schedule: Schedule, pretrained: nn.Module | None = None):
         self.module, self.loss, self.schedule = module, loss, schedule
         self.best = -math.inf
         self.trained = [p for p in module.parameters() if p.requires_grad]
-        groups = [p for p in self.trained if p.ndim > 1], [p for p in self.trained if p.ndim <= 1]
+        gently = {id(parameter) for parameter in pretrained.parameters()} if pretrained else set()
+        groups = [
+            {
+                "params": [p for p in self.trained if (p.ndim > 1) == decayed and (id(p) in gently) == gentle],
+                "weight_decay": schedule.weight_decay * decayed,
+                "share": schedule.gentle if gentle else 1.0,
+            }
+            for gentle in (False, True)
+            for decayed in (True, False)
+        ]
         self.optimizer = torch.optim.AdamW(
-            [{"params": groups[0]}, {"params": groups[1], "weight_decay": 0.0}],
+            [group for group in groups if group["params"]],
             lr=schedule.rate,
             weight_decay=schedule.weight_decay,
             betas=(0.9, 0.98),
@@ -152,7 +164,7 @@ class _Loop:
         """One optimiser step. Returns loss, norm of the gradient before clipping, and the last item's metrics."""
         self.module.train()
         for group in self.optimizer.param_groups:
-            group["lr"] = self.schedule.rate_at(step)
+            group["lr"] = self.schedule.rate_at(step) * group["share"]
         where, total, metrics = device(), torch.zeros((), device=device()), {}
         for part, item in enumerate(items):
             number = _number(step, part, self.schedule)

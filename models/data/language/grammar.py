@@ -223,9 +223,10 @@ def bare(phrase: str) -> str:
 
 def agree(text: str) -> str:
     """Makes verbs beside "they" plural, wherever they stand."""
-    for singular, several in grammar().agreement.items() if "they" in text else ():
-        text = re.sub(rf"\b{singular} they\b", f"{several} they", text)
-        text = re.sub(rf"\bthey {singular}\b", f"they {several}", text)
+    for singular, several in grammar().agreement.items() if "they" in text.lower() else ():
+        for verb, plural in ((singular, several), (singular.capitalize(), several.capitalize())):
+            text = re.sub(rf"\b{verb} they\b", f"{plural} they", text)
+        text = re.sub(rf"\b([Tt]hey) {singular}\b", rf"\1 {several}", text)
     return text
 
 

@@ -38,11 +38,13 @@ class LabelLanguage:
     """All that is known of how people speak of one label.
 
     The keys of the tables are the label's values, True and False for a flag. Of a number they are ranges as in a
-    reading ("<35"), or kinds of COMPARISONS.
+    reading ("<35") or names of its groups ("left"), or several of either ("left or right"). In `comparisons` they are
+    kinds of COMPARISONS; so they may be in `written`, whose questions then have {n} and {m}.
 
     says: value -> the sentence that tells it, with slots of SENTENCE; of a number it stands under "".
     asked: name -> what evaluation asks.
-    words: value -> how it is called in other sentences.
+    words: value -> how it is called in other sentences. Of a number: group -> what its sentence says in place of the
+    number; {value} in it is the number without its sign.
     phrases: value -> concept.
     written: value -> whole questions that Yes answers when the label has it; under "either" those with values {x}.
     spans: name of several values at once -> those.

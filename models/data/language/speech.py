@@ -62,7 +62,10 @@ class Speech:
         told, value = self.labels[label.name], labels[label.name]
         if label.kind != "number":
             return self._fill(told.says[value], labels)
-        text = self._fill(told.says[""], labels, value=f"{value:g}")
+        said = told.says[""]
+        if label.groups and (word := told.words.get(label.groups.of(value))):
+            said, value = said.replace("{value}", word), abs(value)
+        text = self._fill(said, labels, value=f"{value:g}")
         return text.replace(f" 1 {label.unit}", f" 1 {label.unit.removesuffix('s')}")
 
     def topic_sentence(self, labels: Mapping, name: str) -> str:

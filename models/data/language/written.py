@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import functools
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from faceinsight.runtime.label import Label
-from faceinsight.runtime.reading import read
+from faceinsight.runtime.label import Bounds, Label, fact_value
+from faceinsight.runtime.reading import of_bounds, read
 from faceinsight.runtime.vocabulary import Vocabulary
 
 from .files import FOLDER, Concept, Table, value_of
@@ -49,9 +50,26 @@ def _all_written() -> tuple[tuple[tuple[str, ...], tuple[tuple[str, ...], ...]],
     found = []
     for path in sorted((FOLDER / "labels").glob("*.toml")):
         table = Table.read(path)
-        questions = (tuple(items) for key, items in table.table("written").items() if key != "either")
+        written = table.table("written").items()
+        questions = (tuple(items) for key, items in written if key not in ("either", *COMPARISONS))
         found.append(((path.stem, *table.data.get("kin", ())), tuple(questions)))
     return tuple(found)
+
+
+def of_range(label: Label, key: str, absent: bool = False) -> str:
+    """The reading of a key of a number's tables, "<35" or "left or right"; with `absent`, of all other numbers."""
+    names = key.split(" or ")
+    groups = tuple(name for name, _ in label.groups.values) if label.groups else ()
+    if set(names) <= set(groups):
+        return " ".join([label.groups.word, *(fact_value(name) for name in groups if (name in names) != absent)])
+    reading = " ".join([label.word, *names])
+    return of_bounds(label, *others(read(reading, Vocabulary((label,))).bounds)) if absent else reading
+
+
+def others(ranges: tuple[Bounds, ...]) -> tuple[Bounds, ...]:
+    """The numbers outside of all ranges, which are sorted."""
+    ends = (-math.inf, *(end for bounds in ranges for end in bounds), math.inf)
+    return tuple(bounds for bounds in zip(ends[::2], ends[1::2], strict=True) if bounds[0] < bounds[1])
 
 
 def case(table: Table, item: Mapping) -> Case:
@@ -93,8 +111,9 @@ def _concepts(table: Table) -> dict[Value, Concept]:
 
 
 def _questions(table: Table) -> dict[Value, tuple[str, ...]]:
+    filled = {"either": ("x",), **dict.fromkeys(COMPARISONS, ("n", "m"))}
     return {
-        value_of(key): table.listed(value, f"written.{key}", (*SUBJECT, *(("x",) if key == "either" else ())))
+        value_of(key): table.listed(value, f"written.{key}", (*SUBJECT, *filled.get(key, ())))
         for key, value in table.table("written").items()
     }
 
@@ -134,14 +153,15 @@ class _LabelFile:
     def is_about_label(self) -> bool:
         """Whether the file knows any of the label's values."""
         if self.label.kind == "number":
-            return "comparisons" in self.table.data
+            return "comparisons" in self.table.data or any(map(self.is_range, self.table.table("phrases")))
         return not {value_of(key) for key in self.table.table("phrases")}.isdisjoint(self.values)
 
     def language(self) -> LabelLanguage:
         table = self.table
         table.known(self.KEYS)
         spans = self.spans()
-        phrases, written = self.of_values(_concepts(table), spans), self.of_values(_questions(table), spans)
+        compared = tuple(table.table("comparisons"))
+        phrases, written = self.of_values(_concepts(table), spans), self.of_values(_questions(table), spans, compared)
         if self.label.kind != "number":
             needed = [value for value in self.values if value is not False]
             lacking = [str(value) for value in needed if value not in phrases]
@@ -155,7 +175,7 @@ class _LabelFile:
         }
         unknown = [kind for kind in concept if kind not in COMPARISONS]
         table.check(not unknown, f"unknown comparisons {', '.join(unknown)}; known are {', '.join(COMPARISONS)}")
-        if self.label.kind == "number":
+        if self.label.kind == "number" and (concept or not phrases):
             lacking = [kind for kind in COMPARISONS[:5] if kind not in concept]
             table.check(not lacking, f"comparisons {', '.join(lacking)} are missing")
         slots = {slot: self.keyed(texts) for slot, texts in table.table("slots").items()}
@@ -213,14 +233,19 @@ class _LabelFile:
                 spans[key] = tuple(key.split(" or "))
         return {name: values for name, values in spans.items() if set(values) <= set(self.values)}
 
-    def of_values(self, found: dict, spans: Mapping) -> dict:
-        """What is about values that the label has; a file may tell more of them. Of a number, what is about ranges."""
+    def of_values(self, found: dict, spans: Mapping, kinds: tuple[str, ...] = ()) -> dict:
+        """What is about values that the label has; a file may tell more of them. Of a number, what is about ranges, or
+        about these kinds of comparisons."""
         if self.label.kind != "number":
             return {key: value for key, value in found.items() if key in self.values or key in spans or key == "either"}
-        alone = Vocabulary((self.label,))
-        unknown = [key for key in found if not read(f"{self.label.word} {key}", alone).bounds]
-        self.table.check(not unknown, f"{', '.join(unknown)} are no ranges; write <35, >=65 or 30..40")
+        unknown = [key for key in found if not (key in kinds or self.is_range(key))]
+        self.table.check(
+            not unknown, f"{', '.join(unknown)} are no ranges; write <35, >=65, 30..40 or the name of a group"
+        )
         return found
+
+    def is_range(self, key: str) -> bool:
+        return bool(read(of_range(self.label, key), Vocabulary((self.label,))).bounds)
 
 
 def _key(value: Value) -> str:
