@@ -13,9 +13,8 @@ from torch import nn
 from faceinsight.models.checkpoint import model_directory, model_hash
 from faceinsight.models.faceinsight import FaceInsightModel
 from faceinsight.runtime.answering import READING_TOKENS
-from faceinsight.runtime.detect import fitted
 from faceinsight.runtime.errors import InputError
-from faceinsight.runtime.image import crop_matrix, refined_box, warp
+from faceinsight.runtime.image import crop_matrix, fit, refined_box, warp
 from faceinsight.runtime.manifest import PERCEPTION_STAGES
 from faceinsight.runtime.pipeline import FaceInsight
 
@@ -73,7 +72,7 @@ class PytorchPeer:
             now = self._now()
             figures[name], clock = (now - clock) * 1e3, now
 
-        whole = warp(frame, fitted(frame.shape, self._sizes["detector"]), self._sizes["detector"])
+        whole = fit(frame, self._sizes["detector"])
         self._stages["detector"](torch.from_numpy(whole[None]).to(self._device)).cpu()
         lap("detect_ms")
         start = clock

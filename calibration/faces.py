@@ -10,9 +10,9 @@ import torch
 from faceinsight.models.data.augment import nominal_matrix
 from faceinsight.models.data.synthetic import generate
 from faceinsight.models.faceinsight import FaceInsightModel
-from faceinsight.runtime.detect import detections, fitted
+from faceinsight.runtime.detect import detections
 from faceinsight.runtime.errors import InputError
-from faceinsight.runtime.image import crop_matrix, load_image, refined_box, warp
+from faceinsight.runtime.image import crop_matrix, fit, load_image, refined_box, warp
 from faceinsight.runtime.progress import ProgressBar
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
@@ -40,8 +40,7 @@ def read_crops(folder: str | Path, model: FaceInsightModel, limit: int = 256) ->
                 image = load_image(path)
             except InputError:
                 continue
-            size = sizes["detector"]
-            whole = warp(image, fitted(image.shape, size), size)
+            whole = fit(image, sizes["detector"])
             faces = model.detector(torch.from_numpy(whole[None]))[0].numpy()
             for box in [face.box for face in detections(faces, image.shape, model.config.detector.least)[:1]]:
                 rough = warp(image, crop_matrix(box, sizes["refiner"]), sizes["refiner"])
@@ -63,8 +62,8 @@ def rendered_crops(sizes: dict[str, int], count: int) -> dict[str, np.ndarray]:
     sizes: stage -> S. Returns stage -> [count, S, S, 3] uint8 RGB.
     """
     images = [generate(seed).image for seed in range(count)]
-    matrix = {name: fitted if name == "detector" else nominal_matrix for name in sizes}
-    return {
-        name: np.stack([warp(image, matrix[name](image.shape[:2], size), size) for image in images])
-        for name, size in sizes.items()
-    }
+
+    def crop(image: np.ndarray, name: str, size: int) -> np.ndarray:
+        return fit(image, size) if name == "detector" else warp(image, nominal_matrix(image.shape[:2], size), size)
+
+    return {name: np.stack([crop(image, name, size) for image in images]) for name, size in sizes.items()}

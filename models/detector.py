@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from faceinsight.runtime.detect import fitted, suppressed
-from faceinsight.runtime.image import warp
+from faceinsight.runtime.detect import suppressed
+from faceinsight.runtime.image import fit
 
 from .backbone import Normalize
 from .config import DetectorConfig
@@ -87,7 +87,7 @@ def find(detector: FaceDetector, images: Sequence[np.ndarray], least: float = 0.
     size, found = detector.config.size, []
     where = next(detector.parameters()).device
     for start in range(0, len(images), batch):
-        pixels = np.stack([warp(i, fitted(i.shape, size), size) for i in images[start : start + batch]])
+        pixels = np.stack([fit(image, size) for image in images[start : start + batch]])
         rows = detector(torch.from_numpy(pixels).to(where)).cpu().numpy()
         rows[..., 1:] *= size
         found += [suppressed(row, least) for row in rows]

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .detect import Box, Detection, detections, fitted
+from .detect import Box, Detection, detections
 from .engine import Engine
 from .errors import InputError
 from .frame import on_device
-from .image import crop_matrix, load_image, refined_box, warp
+from .image import crop_matrix, fit, load_image, refined_box, warp
 
 FAR = 0.12
 """A box that the refiner moves or scales by more than this, in sides of the crop, is refined once more: the refiner is
@@ -111,7 +111,7 @@ class HostPerception(Perception):
 
     def _faces(self, frame):
         size = self._sizes["detector"]
-        return self._engines["detector"].run({"pixels": warp(frame, fitted(frame.shape, size), size)[None]})["faces"][0]
+        return self._engines["detector"].run({"pixels": fit(frame, size)[None]})["faces"][0]
 
     def _placements(self, frame, boxes):
         return self._engines["refiner"].run({"pixels": self._crops(frame, boxes, self._sizes["refiner"])})["placement"]

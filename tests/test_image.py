@@ -7,12 +7,13 @@ import io
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from faceinsight.runtime.detect import fitted
 from faceinsight.runtime.errors import FaceInsightError, InputError
-from faceinsight.runtime.image import check_box, crop_matrix, load_image, refined_box, warp
+from faceinsight.runtime.image import check_box, crop_matrix, fit, load_image, refined_box, warp
 
 
 def gradient(height: int = 40, width: int = 60) -> np.ndarray:
@@ -232,3 +233,20 @@ def test_a_refined_box_has_the_crop_that_was_asked_for(right, down, scale, heigh
 def test_a_refinement_has_bounds(placement):
     refined = np.array(refined_box((0, 0, 75, 100), np.array(placement, np.float32)))
     assert np.abs(refined).max() < 300 and 66 < refined[3] - refined[1] < 151
+
+
+@given(height=st.integers(1, 900), width=st.integers(1, 900), size=st.sampled_from([64, 320]))
+def test_a_frame_is_fitted_where_its_map_says(height, width, size):
+    """A bright dot comes to within a pixel of where the map sends it, and the square is as large as asked for."""
+    assume(min(height, width) >= 0.1 * max(height, width))
+    reach = max(2, max(height, width) // 20)
+    image = np.zeros((height, width, 3), np.uint8)
+    y, x = height // 2, width // 3
+    image[max(0, y - reach) : y + reach + 1, max(0, x - reach) : x + reach + 1] = 255
+    lit = np.argwhere(image[..., 0] > 0).mean(0)[::-1]
+    found = fit(image, size)
+    assert found.shape == (size, size, 3)
+    matrix = fitted(image.shape, size)
+    inside = matrix[:, :2] @ (lit + 0.5) + matrix[:, 2]
+    value = found[int(np.clip(inside[1], 0, size - 1)), int(np.clip(inside[0], 0, size - 1)), 0]
+    assert value > 0
