@@ -199,7 +199,7 @@ def test_presets_are_whole_configs():
         cells = config.segmentation.size // config.segmentation.cell
         assert config.parser.size % cells == 0 and cells % config.segmentation.patch == 0
         assert "{question}" in config.prompt.question and "{visual}" in config.prompt.prefix
-    with pytest.raises(InputError, match="nano, edge, paper"):
+    with pytest.raises(InputError, match="nano, nano2, edge, paper"):
         preset("huge")
 
 

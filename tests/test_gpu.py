@@ -141,10 +141,9 @@ def test_kernels_that_were_compiled_here_are_kept(load_on_gpu, tmp_path, monkeyp
     """TensorRT-RTX's, for each shape but a prompt's, which is new each time."""
     monkeypatch.setenv("FACEINSIGHT_CACHE", str(tmp_path))
     load_on_gpu()
-    # two batch sizes of four stages; prefill and decode
-    assert (
-        load_on_gpu.library.strategies.count("eager") == 2 * 4 + 1 and load_on_gpu.library.strategies.count("none") == 1
-    )
+    # the detector, and two batch sizes of four stages; prefill and decode
+    strategies = load_on_gpu.library.strategies
+    assert strategies.count("eager") == 1 + 2 * 4 + 1 and strategies.count("none") == 1
     assert load_on_gpu.library.kernels.known == b""
     load_on_gpu()
     assert load_on_gpu.library.kernels.known == b"kernel"
@@ -290,7 +289,7 @@ def test_a_plan_that_the_library_refuses(load_on_gpu, monkeypatch):
         self.foreign = True
 
     monkeypatch.setattr(simulated_gpu.TensorRT, "__init__", foreign)
-    refused(load_on_gpu, BundleError, "refuses the plan of refiner", "another platform", "faceinsight build")
+    refused(load_on_gpu, BundleError, "refuses the plan of detector", "another platform", "faceinsight build")
 
 
 def test_a_bundle_of_plans_says_what_they_were_compiled_for(gpu_bundle, tmp_path):
