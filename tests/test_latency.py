@@ -36,8 +36,8 @@ def test_last_line_is_one_document_with_units_in_its_names(output):
     assert found["ratios"]["pytorch_over_runtime_ttft_ms"] == pytest.approx(
         found["pytorch"]["ttft_ms"]["p50"] / found["runtime"]["ttft_ms"]["p50"], abs=0.01
     )
-    # of what has one: the detector and what is written out are not the engines'
-    assert set(found["runtime"]) - set(found["limits"]) == {"detect_ms", "crop_ms", "ttft_with_detection_ms"}
+    # of what has one: cropping is not the engines'
+    assert set(found["runtime"]) - set(found["limits"]) == {"crop_ms", "ttft_with_detection_ms"}
     assert all(limit > 0 for limit in found["limits"].values())
     assert set(found["process"]) == {"import_s", "load_s", "peak_mb"}
     assert found["device"] and found["threads"] == 1 and found["rounds"] == 3
@@ -47,7 +47,7 @@ def test_torch_compile_is_a_peer_of_its_own(monkeypatch, capsys):
     stages = []
     monkeypatch.setattr(torch, "compile", lambda stage: stages.append(stage) or stage)
     found = bench(None, None, 1, 3, peer=False, compiled=True)
-    assert len(stages) == 5 and "pytorch" not in found
+    assert len(stages) == 6 and "pytorch" not in found
     assert found["ratios"]["compiled_over_runtime_ttft_ms"] > 0
     assert "torch.compile p50" in capsys.readouterr().out
 
