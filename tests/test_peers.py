@@ -343,7 +343,7 @@ def made_face(**labels) -> Face:
     held = [NANO[name].value(chosen[name]).attribute for name in ("Gender", "Age", "Hair_Color")]
     attributes |= {attribute.name: 0.61 for attribute in held if attribute}
     tokens = np.zeros((1, 1, 1), np.float32)
-    return Face((0, 0, 9, 9), (0, 0, 9, 9), attributes, {"Age_Years": 41.6}, chosen, parse_map, {}, tokens, "")
+    return Face((0, 0, 9, 9), (0, 0, 9, 9), attributes, {"Age_Years": 41.6}, chosen, parse_map, 0.9, {}, tokens, "")
 
 
 def test_knowledge_is_the_labels_in_words_and_the_parts():
