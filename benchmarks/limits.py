@@ -97,7 +97,7 @@ def of_this_machine(bundle: Bundle, prompt: int, question: int, threads: int, de
     size = sum(entry.bytes for entry in bundle.manifest.stages.values())
     if device == "cpu":
         shared = max(1, threads // 2)  # parser and vision encoder run side by side
-        counts = {"detector": threads, "refiner": 1, "parser": shared, "vision": shared}
+        counts = {"refiner": 1, "parser": shared, "vision": shared}
         devices = {count: this_cpu(count, size) for count in {1, shared, threads}}
         limits = {
             stage: time_ms(on_cpu(work, stage, bundle), devices[counts.get(stage, threads)])
@@ -109,9 +109,8 @@ def of_this_machine(bundle: Bundle, prompt: int, question: int, threads: int, de
         limits = {stage: time_ms(work, gpu) for stage, work in works.items()}
     encoders = limits["parser"], limits["vision"]
     perceive = limits["refiner"] + limits["fusion"] + (max(encoders) if threads > 1 else sum(encoders))
-    found = {"detect_ms": limits["detector"]} | {
-        f"{stage}_ms": limits[stage] for stage in ("refiner", "parser", "vision", "fusion", "token")
-    }
+    found = {f"{stage}_ms": limits[stage] for stage in ("refiner", "parser", "vision", "fusion", "token")}
+    found["detect_ms"] = limits["detector"]
     found |= {"first_question_ms": limits["prefill"], "second_question_ms": limits["question"]}
     return found | {"perceive_ms": perceive}
 

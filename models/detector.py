@@ -78,7 +78,9 @@ def decoded(level: Tensor, stride: int) -> Tensor:
 
 
 @torch.no_grad()
-def find(detector: FaceDetector, images: Sequence[np.ndarray], least: float = 0.02, batch: int = 32):
+def find(
+    detector: FaceDetector, images: Sequence[np.ndarray], least: float = 0.02, batch: int = 32
+) -> list[np.ndarray]:
     """Finds the faces of whole images as the runtime does.
 
     images: HxWx3 uint8 RGB. least: the lowest score of a face. Returns for each image [n, 15] float32, the surest face

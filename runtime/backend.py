@@ -105,9 +105,10 @@ def _warm_up(backend: Backend, bundle: Bundle, max_faces: int) -> None:
     The first call of an engine loads kernels, and TensorRT-RTX compiles some; the second call records a CUDA graph.
     """
     grey, box = np.full((64, 64, 3), 127, np.uint8), (16.0, 16.0, 48.0, 48.0)
+    for _ in range(2):
+        backend.perception.detect(grey, 1.0)
     for count in range(max_faces, 0, -1):
         for _ in range(2):
-            backend.perception.detect(grey, 1.0)
             seen = backend.perception.perceive(grey, [box] * count)
     buffers, position = backend.language.allocate(bundle.manifest.language.cache.tensors()), 0
     for count in (2, 1, 1, 1, 1):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,8 @@ SAME_FACE = 0.4
 """Two boxes whose intersection over union is greater are taken to show one face."""
 _LIKELIEST = 300
 """The most boxes that are compared with each other."""
+_UNLIKELY = 0.05
+"""The score below which YuNet's boxes are not even looked at."""
 
 
 @dataclass(frozen=True)
@@ -82,24 +85,29 @@ def overlap(a: Sequence[float], b: Sequence[float]) -> float:
 
 
 class YuNet:
-    """OpenCV's face detector with the weights of a YuNet ONNX file."""
+    """OpenCV's face detector with the weights of a YuNet ONNX file. Several threads may use it, one after the other."""
 
-    def __init__(self, path: str | Path, least: float = 0.6):
-        """path: the ONNX file. least: the lowest score of a face. Raises InputError for a file that OpenCV cannot
-        use."""
+    def __init__(self, path: str | Path):
+        """path: the ONNX file. Raises InputError for a file that OpenCV cannot use."""
         import cv2
 
         if not Path(path).is_file():
             raise InputError(f"no such detector file: {path}; give a YuNet ONNX file, or a function that finds faces")
         try:
-            self._detector = cv2.FaceDetectorYN.create(str(path), "", (320, 320), score_threshold=least)
+            self._detector = cv2.FaceDetectorYN.create(str(path), "", (320, 320), score_threshold=_UNLIKELY)
         except cv2.error as error:
             raise InputError(f"{path} is not a YuNet ONNX file that OpenCV reads ({reason(error)})") from error
+        self._lock = threading.Lock()
 
     def __call__(self, image: np.ndarray) -> list[tuple[float, ...]]:
-        """Returns box and score of every face. image: HxWx3 uint8 RGB."""
+        """Returns a row for each possible face, the largest first: box xyxy in pixels, and score in [0, 1].
+
+        image: HxWx3 uint8 RGB. Which scores are those of faces decides `FaceInsight.min_score`.
+        """
         height, width = image.shape[:2]
-        self._detector.setInputSize((width, height))
-        _, found = self._detector.detect(np.ascontiguousarray(image[..., ::-1]))
-        rows = [] if found is None else found
-        return [(x, y, x + w, y + h, face[-1]) for face in rows for x, y, w, h in (face[:4].tolist(),)]
+        with self._lock:
+            self._detector.setInputSize((width, height))
+            _, found = self._detector.detect(np.ascontiguousarray(image[..., ::-1]))
+        rows = [(x, y, x + w, y + h, row[-1]) for row in ([] if found is None else found.tolist())
+                for x, y, w, h in [row[:4]]]  # fmt: skip
+        return sorted(rows, key=lambda row: row[1] - row[3])

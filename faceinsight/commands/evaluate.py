@@ -93,9 +93,12 @@ def evaluate(
     from faceinsight.benchmarks.detection import evaluate_detector, has_photographs
 
     if has_photographs(data):
-        _only_photographs(phrasings, by, value, labels_only, peer, task, out)
+        _refuse_for_photographs(phrasings, by, value, labels_only, peer, task, out)
         found = evaluate_detector(FaceInsight.load(bundle, "cpu", threads), data, split, limit)
-        print_json(found) if as_json else _print_detector(found)
+        if as_json:
+            print_json(found)
+        else:
+            _print_detector(found)
         return
     if out is not None:
         _make_folder(out)
@@ -134,7 +137,8 @@ def evaluate(
     _print_scores(result, task)
 
 
-def _only_photographs(*options: object) -> None:
+def _refuse_for_photographs(*options: object) -> None:
+    """Raises InputError if any of the options that are about labels was given."""
     if any(options):
         raise InputError(
             "this folder has whole photographs, which score the detector alone; leave out all options but --bundle, "
@@ -143,6 +147,7 @@ def _only_photographs(*options: object) -> None:
 
 
 def _print_detector(found: dict) -> None:
+    """found: see `evaluate_detector`."""
     share = "found" if "found" in found else "with_face"
     words = {"found": "marked faces that are found", "with_face": "pictures without a face in which one is seen"}
     bounds = _interval(found["interval"])

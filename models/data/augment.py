@@ -8,11 +8,14 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from faceinsight.runtime.image import warp
-from faceinsight.runtime.parse_map import PARSE_CLASSES
+from faceinsight.runtime.image import CROP_HEIGHTS, warp
+from faceinsight.runtime.parse_map import IGNORE, PARSE_CLASSES
 
 NOMINAL_SIDE = 164.0
 """Side in pixels of the nominal crop, centred in a 224 px training image (1.9 oval heights of 86 px)."""
+
+OVAL = NOMINAL_SIDE / CROP_HEIGHTS
+"""Height in pixels of the face, hairline to chin, in a training image."""
 
 _EYES = tuple(PARSE_CLASSES.index(name) for name in ("r_eye", "l_eye"))
 _SWAP = {"l_eye": "r_eye", "l_brow": "r_brow", "l_ear": "r_ear"}
@@ -97,15 +100,15 @@ def tighten(image: np.ndarray, parse_map: np.ndarray, rng: np.random.Generator) 
     """The face as tight crops and badly framed cameras show it: what lies beyond a rectangle around it repeats the
     rectangle's border, and is not known in the parse map.
 
-    image: a training image, HxWx3 uint8 RGB. parse_map: HxW uint8.
+    image: a training image, HxWx3 uint8 RGB. parse_map: HxW uint8. Returns both in their shapes.
     """
     height, width = parse_map.shape
-    oval = NOMINAL_SIDE / 1.9 * height / 224
+    oval = OVAL * height / 224
     top, bottom = (round(height / 2 + share * oval) for share in (-rng.uniform(0.3, 0.55), rng.uniform(0.6, 0.8)))
     left, right = (round(width / 2 + side * rng.uniform(0.4, 0.7) * oval) for side in (-1, 1))
     margins = (top, height - bottom), (left, width - right)
     image = np.pad(image[top:bottom, left:right], (*margins, (0, 0)), mode="edge")
-    return image, np.pad(parse_map[top:bottom, left:right], margins, constant_values=255)
+    return image, np.pad(parse_map[top:bottom, left:right], margins, constant_values=IGNORE)
 
 
 def cutout(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:

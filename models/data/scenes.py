@@ -11,17 +11,15 @@ import cv2
 import numpy as np
 
 from faceinsight.runtime.errors import InputError
-from faceinsight.runtime.image import load_image, warp
+from faceinsight.runtime.image import CROP_SHIFT, load_image, warp
 
-from .augment import NOMINAL_SIDE, photographic
+from .augment import OVAL, photographic
 from .portraits import Portraits
 
 BOXES, PICTURES = "boxes.csv", "pictures.csv"
 """The tables by which folders of whole photographs are known: with a marked face, and without any."""
 MOST_FACES = 10
 """The most faces of a composition."""
-_OVAL = NOMINAL_SIDE / 1.9
-"""Height of the face, hairline to chin, in a training image of 224 px."""
 _ASPECT = 0.75
 """Width of a face in its heights."""
 _SWAPPED = [1, 0, 2, 4, 3]
@@ -52,7 +50,7 @@ class Scene:
 def face_picture(image: np.ndarray, landmarks: np.ndarray) -> Picture:
     """A training image, whose face is where all of them have it. landmarks: [5, 2]."""
     unit = image.shape[0] / 224
-    x, y, half = 112 * unit, (112 + 0.1 * _OVAL) * unit, _OVAL * unit / 2
+    x, y, half = 112 * unit, (112 + CROP_SHIFT * OVAL) * unit, OVAL * unit / 2
     return Picture(image, (x - half * _ASPECT, y - half, x + half * _ASPECT, y + half), landmarks)
 
 

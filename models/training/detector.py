@@ -71,7 +71,7 @@ def detector_loss(levels: list[Tensor], batch: dict[str, Tensor]) -> tuple[Tenso
     """Quality focal loss of the scores (Li et al. 2020, equation 2: the target is the overlap of the found box with the
     face's), 2 times the generalised IoU loss of the boxes, and smooth L1 of the landmarks in heights of the face.
 
-    levels: of `FaceDetector.levels`. batch: of `SceneBatches`.
+    levels: of `FaceDetector.levels`. batch: of `SceneBatches`. Returns the loss, and its three parts by name.
     """
     found = torch.cat([decoded(level.float(), stride) for level, stride in zip(levels, STRIDES, strict=True)], dim=1)
     target, free = _assigned(levels, batch["boxes"], batch["ignored"])
