@@ -52,7 +52,7 @@ FACE = {
 @pytest.fixture(scope="module")
 def of_one_face():
     """Many exchanges about FACE."""
-    return exchanges(FACE, random.Random(7), 25_000, NANO)
+    return exchanges(FACE, random.Random(9), 25_000, NANO)
 
 
 @pytest.fixture(scope="module")
@@ -268,7 +268,7 @@ def test_a_question_about_an_expression_is_not_one_about_a_smile(of_moods):
     assert not [several for several in twice.values() if any("expression" in reading for reading in several)], twice
 
 
-@pytest.mark.parametrize("word", ["angry", "mood", "ethnicity"])
+@pytest.mark.parametrize("word", ["angry", "mood", "ethnicity", "american"])
 def test_what_a_model_can_tell_it_does_not_refuse(word, of_one_face, of_moods):
     def refused(items):
         """Questions about a person; a dog may well be asked for its mood."""
